@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The host's end of a VMBus connection: it takes the guest's messages, and
+ * calls the machine beneath it to answer.  No thread, clock or descriptor is
+ * inside; all calls for one bus come from one thread at a time.
+ */
+#ifndef VMBUS_BUS_H
+#define VMBUS_BUS_H
+
+#include "bus/channel.h"
+
+typedef struct VmbusBus VmbusBus;
+struct VmbusEvent;
+
+/*
+ * Host pointers to pages of guest memory.  The machine allocates it (usually
+ * as the head of a larger structure) and frees it in unmap().
+ */
+typedef struct VmbusMapping {
+    uint32_t page_count; /* pages of 4096 bytes */
+    uint8_t **pages;     /* one host pointer a page */
+} VmbusMapping;
+
+/* What the bus needs from the machine; all are called on the bus's thread. */
+typedef struct VmbusMachineOps {
+    /* Is there a virtual processor with this VP index? */
+    bool (*vp_exists)(void *opaque, uint32_t vp_index);
+    /*
+     * Deliver a message to @sint of @vp.  The bus calls it with one message
+     * at a time; the machine answers each accepted one with one call of
+     * vmbus_bus_message_delivered(), later or at once, in this call too.
+     * Returns 0 or a negative errno (the message is then dropped).
+     * A busy slot is the machine's matter: it waits and tries again.
+     */
+    int (*post_message)(void *opaque, uint32_t vp, uint8_t sint,
+                        const void *payload, uint32_t len);
+    /* The connection moved or ended: forget the message under way, if any;
+     * no vmbus_bus_message_delivered() follows for it. */
+    void (*cancel_message)(void *opaque);
+    /* Prepare to signal event flags of (@vp, @sint); false if it can't be.
+     * The bus pairs every prepare with a release. */
+    bool (*prepare_signal)(void *opaque, VmbusChannel *chan, uint32_t vp,
+                           uint8_t sint, void **route);
+    void (*release_signal)(void *opaque, VmbusChannel *chan, void *route);
+    /* Set event flag @flag and raise the SINT; any thread. */
+    void (*signal)(void *opaque, void *route, uint16_t flag);
+    /* Call vmbus_channel_signalled(@chan) when the guest signals @conn_id. */
+    bool (*listen)(void *opaque, VmbusChannel *chan, uint32_t conn_id);
+    void (*unlisten)(void *opaque, VmbusChannel *chan, uint32_t conn_id);
+    /* Map guest pages of RAM for reading and writing; NULL if one is not. */
+    VmbusMapping *(*map)(void *opaque, const uint64_t *gfns, uint32_t count);
+    void (*unmap)(void *opaque, VmbusMapping *mapping);
+    /* The host wrote @len bytes from byte @offset of @mapping; any thread. */
+    void (*mark_dirty)(void *opaque, VmbusMapping *mapping, uint64_t offset,
+                       uint32_t len);
+    /* Something for the trace or the log.  @sentence is for people. */
+    void (*event)(void *opaque, const struct VmbusEvent *event);
+} VmbusMachineOps;
+
+typedef enum VmbusEventKind {
+    VMBUS_EVENT_CONNECTED,     /* version negotiated */
+    VMBUS_EVENT_DISCONNECTED,  /* unload, reset or a new INITIATE_CONTACT */
+    VMBUS_EVENT_MESSAGE_IN,    /* a message of the guest, by name */
+    VMBUS_EVENT_MESSAGE_OUT,   /* a message to the guest, by name */
+    VMBUS_EVENT_CHANNEL_OPENED,
+    VMBUS_EVENT_CHANNEL_CLOSED,
+    VMBUS_EVENT_REFUSED,       /* a request refused, or a message dropped */
+    VMBUS_EVENT_CORRUPT,       /* a ring found corrupt */
+} VmbusEventKind;
+
+typedef struct VmbusEvent {
+    VmbusEventKind kind;
+    const char *name;     /* message or device, or "" */
+    uint32_t id;          /* relid, GPADL or version, as the kind has it */
+    const char *sentence; /* why, for REFUSED and CORRUPT; else "" */
+} VmbusEvent;
+
+VmbusBus *vmbus_bus_new(const VmbusMachineOps *ops, void *opaque);
+/* All devices are closed and withdrawn first; no message is sent. */
+void vmbus_bus_free(VmbusBus *bus);
+
+/* Highest version that the bus accepts, major << 16 | minor; default: all. */
+void vmbus_bus_set_max_version(VmbusBus *bus, uint32_t version);
+
+/*
+ * Offers a device; to a connected guest at once, otherwise when it asks.
+ * Returns NULL with a sentence in *@err (static) if the instance id is taken
+ * or no relid is free.
+ */
+VmbusChannel *vmbus_bus_offer(VmbusBus *bus, const VmbusOffer *offer,
+                              const VmbusChannelOps *ops, void *opaque,
+                              const char **err);
+/* Closes and forgets the channel.  The guest, if connected, gets a rescind. */
+void vmbus_bus_withdraw(VmbusBus *bus, VmbusChannel *chan);
+
+typedef enum VmbusPostResult {
+    VMBUS_POST_OK,
+    VMBUS_POST_BUSY, /* queue full: INSUFFICIENT_BUFFERS, the guest retries */
+    VMBUS_POST_INVALID,
+} VmbusPostResult;
+
+/*
+ * A message of the guest arrived on connection @conn_id.  @payload is a copy
+ * that the guest cannot touch.  It is handled before this returns, unless
+ * replies are waiting; then it is queued, up to 16 deep.
+ */
+VmbusPostResult vmbus_bus_post(VmbusBus *bus, uint32_t conn_id,
+                               const void *payload, uint32_t len);
+/* The message given to post_message() is in the slot (or failed for good). */
+void vmbus_bus_message_delivered(VmbusBus *bus, int status);
+/* The guest signalled the channel's connection id. */
+void vmbus_channel_signalled(VmbusChannel *chan);
+/* Machine reset: as if no guest had ever been; offers stay. */
+void vmbus_bus_reset(VmbusBus *bus);
+
+typedef enum VmbusConnectionState {
+    VMBUS_DISCONNECTED,
+    VMBUS_CONNECTED,
+} VmbusConnectionState;
+
+typedef enum VmbusChannelState {
+    VMBUS_CHANNEL_IDLE,    /* not offered to a guest yet */
+    VMBUS_CHANNEL_OFFERED,
+    VMBUS_CHANNEL_OPEN,
+    VMBUS_CHANNEL_CORRUPT, /* closed by us; the guest has not closed it yet */
+    VMBUS_CHANNEL_RESCINDED,
+} VmbusChannelState;
+
+typedef struct VmbusBusInfo {
+    VmbusConnectionState state;
+    uint32_t version;     /* major << 16 | minor; 0 while disconnected */
+    uint32_t target_vp;
+    uint8_t message_sint;
+    uint32_t gpadl_count;
+    uint64_t messages_in, messages_out, messages_refused;
+    uint64_t connects;    /* how often a version was agreed */
+} VmbusBusInfo;
+
+typedef struct VmbusRingCounters {
+    uint64_t packets, bytes;
+    uint64_t signals_sent;       /* to the guest */
+    uint64_t signals_suppressed; /* commits that needed none */
+    uint64_t full;               /* sends that found no room */
+} VmbusRingCounters;
+
+typedef struct VmbusChannelInfo {
+    VmbusOffer offer;
+    VmbusChannelState state;
+    uint32_t relid, connection_id;
+    uint32_t target_vp;          /* VMBUS_VP_NONE: interrupts off */
+    uint32_t in_size, out_size;  /* data bytes of the rings; 0 if closed */
+    uint64_t signals_received;   /* from the guest */
+    VmbusRingCounters in, out;   /* guest to host, host to guest */
+    uint64_t corruptions;
+    const char *corruption;      /* why, the last one; or NULL */
+} VmbusChannelInfo;
+
+void vmbus_bus_info(const VmbusBus *bus, VmbusBusInfo *info);
+void vmbus_channel_info(const VmbusChannel *chan, VmbusChannelInfo *info);
+/* Calls @fn for each channel in relid order. */
+void vmbus_bus_foreach(const VmbusBus *bus,
+                       void (*fn)(VmbusChannel *chan, void *opaque),
+                       void *opaque);
+
+/* In debug and fuzz builds: NULL, or a sentence that says what is broken. */
+const char *vmbus_bus_check(const VmbusBus *bus);
+
+#endif

@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * A channel as its device (VSP) sees it: packets in, packets out.
+ *
+ * Threads: one thread at a time uses a channel.  open, close and signal are
+ * called by the thread that runs the bus.
+ */
+#ifndef VMBUS_CHANNEL_H
+#define VMBUS_CHANNEL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+#include "bus/guid.h"
+
+typedef struct VmbusChannel VmbusChannel;
+
+/* What a device offers; copied by vmbus_bus_offer(). */
+typedef struct VmbusOffer {
+    const char *name;      /* for people and traces: "heartbeat" */
+    VmbusGuid class_id;    /* interface type: what driver binds */
+    VmbusGuid instance_id; /* which device; stable over starts */
+    uint16_t flags;        /* VMBUS_OFFER_* of vmbus-protocol.h */
+    uint16_t mmio_megabytes;
+    bool pipe;             /* message pipe: user_defined begins with its mode */
+    uint8_t user_defined[116];
+} VmbusOffer;
+
+typedef struct VmbusChannelOps {
+    /*
+     * The guest opened the channel; its rings are mapped and usable.  False
+     * refuses: the guest's OPENCHANNEL gets a failure status.
+     */
+    bool (*open)(VmbusChannel *chan, void *opaque);
+    /*
+     * The channel is going away: closed by the guest, reset, rescinded, or
+     * its ring was found corrupt.  The rings are unusable after this returns.
+     * Called exactly once for each open that returned true.
+     */
+    void (*close)(VmbusChannel *chan, void *opaque);
+    /* The guest signalled: packets, or room for packets, may be there. */
+    void (*signal)(VmbusChannel *chan, void *opaque);
+} VmbusChannelOps;
+
+/* One packet taken from the guest, in memory that the guest cannot touch. */
+typedef struct VmbusPacket {
+    uint16_t type;   /* VMBUS_PKT_* of vmbus-protocol.h */
+    uint16_t flags;  /* VMBUS_PKT_FLAG_* */
+    uint64_t trans_id;
+    const uint8_t *header; /* whole packet, descriptor first */
+    uint32_t header_len;   /* descriptor and type-specific header, bytes */
+    const uint8_t *data;   /* payload; padded to 8 bytes on the wire */
+    uint32_t data_len;     /* bytes, a multiple of 8 */
+} VmbusPacket;
+
+typedef enum VmbusRingResult {
+    VMBUS_RING_OK,
+    VMBUS_RING_EMPTY,       /* nothing to take */
+    VMBUS_RING_FULL,        /* no room now; signal() comes when there is */
+    VMBUS_RING_CORRUPT,     /* the guest broke the ring: channel is closed */
+    VMBUS_RING_TOO_LARGE,   /* packet can never fit this ring */
+    VMBUS_RING_CLOSED,      /* the channel is not open */
+} VmbusRingResult;
+
+/* Largest packet, with its descriptor, that vmbus_channel_receive() takes. */
+#define VMBUS_MAX_PACKET_SIZE 16384
+
+/*
+ * Takes the next packet from the guest into a buffer of the channel's own.
+ * *@pkt is valid until the next call.  On VMBUS_RING_EMPTY what was taken is
+ * published to the guest (and the guest signalled, if it waits for room).
+ * On VMBUS_RING_CORRUPT the channel has been closed, close() included, and
+ * @chan may be used only to ask about its state.
+ */
+VmbusRingResult vmbus_channel_receive(VmbusChannel *chan, VmbusPacket *pkt);
+
+/*
+ * Puts one packet into the ring to the guest without publishing it.  @iov is
+ * the payload (after the descriptor); it is padded to 8 bytes with zeros.
+ * VMBUS_RING_FULL leaves the ring as it was and asks the guest to signal when
+ * there is room.
+ */
+VmbusRingResult vmbus_channel_send(VmbusChannel *chan, uint16_t type,
+                                   uint16_t flags, uint64_t trans_id,
+                                   const struct iovec *iov, int iovcnt);
+
+/* Publishes what vmbus_channel_send() put in; signals the guest if it must. */
+void vmbus_channel_flush(VmbusChannel *chan);
+
+/* True between open() and close(). */
+bool vmbus_channel_is_open(const VmbusChannel *chan);
+
+/* The opaque pointer given to vmbus_bus_offer(). */
+void *vmbus_channel_opaque(const VmbusChannel *chan);
+
+#endif
