@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The VMBus of a machine: its bridge, and what its devices have in common.
+ */
+#ifndef HW_VMBUS_HV_BRIDGE_H
+#define HW_VMBUS_HV_BRIDGE_H
+
+#include "hw/hyperv/vmbus-bridge.h"
+#include "hw/qdev-core.h"
+#include "qapi/qapi-types-vmbus.h"
+#include "qemu/uuid.h"
+#include "bus/bus.h"
+
+#define TYPE_VMBUS "vmbus"
+#define TYPE_VMBUS_DEVICE "vmbus-dev"
+
+typedef struct HvBridge HvBridge;
+typedef struct HvDevice HvDevice;
+typedef struct HvDeviceClass HvDeviceClass;
+
+DECLARE_OBJ_CHECKERS(HvDevice, HvDeviceClass, VMBUS_DEVICE, TYPE_VMBUS_DEVICE)
+
+struct HvDevice {
+    DeviceState parent_obj;
+
+    QemuUUID instanceid;
+    VmbusChannel *chan; /* its primary channel; NULL before realize */
+};
+
+struct HvDeviceClass {
+    DeviceClass parent_class;
+
+    const VmbusOffer *offer;
+    const VmbusChannelOps *channel_ops;
+    bool fixed_instanceid; /* guests know the device by this id alone */
+    /* Makes the engine; its result is the opaque pointer of channel_ops. */
+    void *(*create)(HvDevice *dev, Error **errp);
+    /* Frees the engine; its channel is gone. */
+    void (*destroy)(HvDevice *dev);
+    /* Adds what is special to this kind of device. */
+    void (*describe)(HvDevice *dev, VMBusDeviceInfo *info);
+};
+
+/* The machine's bridge, or NULL. */
+HvBridge *hv_bridge_find(void);
+/* The bus itself; the big QEMU lock guards it. */
+VmbusBus *hv_bridge_bus(HvBridge *bridge);
+/* The bridge whose bus @dev is on. */
+HvBridge *hv_device_bridge(HvDevice *dev);
+/* The property max-version, as "5.3". */
+const char *hv_bridge_max_version(HvBridge *bridge);
+
+/* Converts between QEMU's UUIDs and a GUID's order on the wire. */
+VmbusGuid hv_guid_from_uuid(QemuUUID uuid);
+QemuUUID hv_uuid_from_guid(const VmbusGuid *guid);
+
+/* "5.3" for 5 << 16 | 3; NULL for 0.  The caller frees it. */
+char *hv_version_string(uint32_t version);
+
+#endif

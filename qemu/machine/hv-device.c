@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What all VMBus devices have in common: an instance id, and a channel
+ * offered while the device is realized.
+ */
+#include "qemu/osdep.h"
+#include "qemu/module.h"
+#include "qapi/error.h"
+#include "hw/qdev-properties.h"
+#include "hw/qdev-properties-system.h"
+#include "hv-bridge.h"
+
+VmbusGuid hv_guid_from_uuid(QemuUUID uuid)
+{
+    VmbusGuid guid;
+
+    uuid = qemu_uuid_bswap(uuid);
+    memcpy(&guid, &uuid, sizeof(guid));
+    return guid;
+}
+
+QemuUUID hv_uuid_from_guid(const VmbusGuid *guid)
+{
+    QemuUUID uuid;
+
+    memcpy(&uuid, guid, sizeof(uuid));
+    return qemu_uuid_bswap(uuid);
+}
+
+char *hv_version_string(uint32_t version)
+{
+    return version ? g_strdup_printf("%u.%u", version >> 16, version & 0xffff)
+                   : NULL;
+}
+
+static void hv_device_realize(DeviceState *dev, Error **errp)
+{
+    HvDevice *hv = VMBUS_DEVICE(dev);
+    HvDeviceClass *hc = VMBUS_DEVICE_GET_CLASS(hv);
+    HvBridge *bridge = hv_device_bridge(hv);
+    VmbusOffer offer = *hc->offer;
+    const char *why;
+    void *engine;
+
+    offer.instance_id = hv_guid_from_uuid(hv->instanceid);
+    if (hc->fixed_instanceid &&
+        !vmbus_guid_equal(&offer.instance_id, &hc->offer->instance_id)) {
+        error_setg(errp, "the instanceid of %s is fixed by its protocol: "
+                   "leave the property out",
+                   object_get_typename(OBJECT(dev)));
+        return;
+    }
+    engine = hc->create(hv, errp);
+    if (!engine) {
+        return;
+    }
+    hv->chan = vmbus_bus_offer(hv_bridge_bus(bridge), &offer, hc->channel_ops,
+                               engine, &why);
+    if (!hv->chan) {
+        error_setg(errp, "%s: %s", object_get_typename(OBJECT(dev)), why);
+        hc->destroy(hv);
+    }
+}
+
+static void hv_device_unrealize(DeviceState *dev)
+{
+    HvDevice *hv = VMBUS_DEVICE(dev);
+
+    vmbus_bus_withdraw(hv_bridge_bus(hv_device_bridge(hv)), hv->chan);
+    hv->chan = NULL;
+    VMBUS_DEVICE_GET_CLASS(hv)->destroy(hv);
+}
+
+static void hv_device_init(Object *obj)
+{
+    HvDevice *hv = VMBUS_DEVICE(obj);
+
+    hv->instanceid = hv_uuid_from_guid(
+        &VMBUS_DEVICE_GET_CLASS(hv)->offer->instance_id);
+}
+
+static const Property hv_device_props[] = {
+    DEFINE_PROP_UUID_NODEFAULT("instanceid", HvDevice, instanceid),
+};
+
+static void hv_device_class_init(ObjectClass *klass, void *data)
+{
+    DeviceClass *dc = DEVICE_CLASS(klass);
+
+    dc->bus_type = TYPE_VMBUS;
+    dc->realize = hv_device_realize;
+    dc->unrealize = hv_device_unrealize;
+    device_class_set_props(dc, hv_device_props);
+}
+
+static const TypeInfo hv_device_type_info = {
+    .name = TYPE_VMBUS_DEVICE,
+    .parent = TYPE_DEVICE,
+    .abstract = true,
+    .instance_size = sizeof(HvDevice),
+    .instance_init = hv_device_init,
+    .class_size = sizeof(HvDeviceClass),
+    .class_init = hv_device_class_init,
+};
+
+static void hv_device_register_types(void)
+{
+    type_register_static(&hv_device_type_info);
+}
+
+type_init(hv_device_register_types)

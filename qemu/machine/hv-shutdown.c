@@ -1,0 +1,143 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * hv-shutdown: the shutdown service, with its QMP command and event.
+ */
+#include "qemu/osdep.h"
+#include "qemu/module.h"
+#include "qapi/error.h"
+#include "qapi/qapi-commands-vmbus.h"
+#include "qapi/qapi-events-vmbus.h"
+#include "devices/shutdown.h"
+#include "hv-bridge.h"
+#include "trace.h"
+
+#define TYPE_HV_SHUTDOWN "hv-shutdown"
+OBJECT_DECLARE_SIMPLE_TYPE(HvShutdown, HV_SHUTDOWN)
+
+struct HvShutdown {
+    HvDevice parent_obj;
+
+    VmbusShutdown *engine;
+};
+
+static const VMBusShutdownState qapi_states[] = {
+    [VMBUS_SHUTDOWN_CLOSED] = VM_BUS_SHUTDOWN_STATE_CLOSED,
+    [VMBUS_SHUTDOWN_NEGOTIATING] = VM_BUS_SHUTDOWN_STATE_NEGOTIATING,
+    [VMBUS_SHUTDOWN_READY] = VM_BUS_SHUTDOWN_STATE_READY,
+    [VMBUS_SHUTDOWN_REQUESTED] = VM_BUS_SHUTDOWN_STATE_REQUESTED,
+    [VMBUS_SHUTDOWN_ACCEPTED] = VM_BUS_SHUTDOWN_STATE_ACCEPTED,
+};
+
+static const VMBusShutdownResult qapi_results[] = {
+    [VMBUS_SHUTDOWN_OK] = VM_BUS_SHUTDOWN_RESULT_ACCEPTED,
+    [VMBUS_SHUTDOWN_NOT_OPEN] = VM_BUS_SHUTDOWN_RESULT_GONE,
+    [VMBUS_SHUTDOWN_NOT_READY] = VM_BUS_SHUTDOWN_RESULT_NOT_READY,
+    [VMBUS_SHUTDOWN_IN_PROGRESS] = VM_BUS_SHUTDOWN_RESULT_IN_PROGRESS,
+    [VMBUS_SHUTDOWN_LOCKED] = VM_BUS_SHUTDOWN_RESULT_LOCKED,
+    [VMBUS_SHUTDOWN_NOT_SUPPORTED] = VM_BUS_SHUTDOWN_RESULT_NOT_SUPPORTED,
+    [VMBUS_SHUTDOWN_FAILED] = VM_BUS_SHUTDOWN_RESULT_FAILED,
+    [VMBUS_SHUTDOWN_GONE] = VM_BUS_SHUTDOWN_RESULT_GONE,
+};
+
+static void shutdown_answered(void *opaque, VmbusShutdownMode mode,
+                              VmbusShutdownResult result, uint32_t status)
+{
+    trace_hv_shutdown_answered(vmbus_shutdown_result_sentence(result), status);
+    qapi_event_send_vmbus_shutdown_response(
+        mode == VMBUS_SHUTDOWN_REBOOT ? VM_BUS_SHUTDOWN_MODE_REBOOT :
+                                        VM_BUS_SHUTDOWN_MODE_POWERDOWN,
+        qapi_results[result], status);
+}
+
+static void shutdown_changed(void *opaque, VmbusShutdownState state)
+{
+    trace_hv_shutdown_change(vmbus_shutdown_state_name(state));
+}
+
+static const VmbusShutdownOps shutdown_ops = {
+    .answered = shutdown_answered,
+    .changed = shutdown_changed,
+};
+
+static void *shutdown_create(HvDevice *dev, Error **errp)
+{
+    HvShutdown *sd = HV_SHUTDOWN(dev);
+
+    sd->engine = vmbus_shutdown_new(&shutdown_ops, sd);
+    return sd->engine;
+}
+
+static void shutdown_destroy(HvDevice *dev)
+{
+    vmbus_shutdown_free(HV_SHUTDOWN(dev)->engine);
+}
+
+static void shutdown_describe(HvDevice *dev, VMBusDeviceInfo *info)
+{
+    VMBusShutdownInfo *out = g_new0(VMBusShutdownInfo, 1);
+    VmbusShutdownInfo sd;
+
+    vmbus_shutdown_info(HV_SHUTDOWN(dev)->engine, &sd);
+    out->state = qapi_states[sd.state];
+    out->framework_version = hv_version_string(sd.framework_version);
+    out->message_version = hv_version_string(sd.message_version);
+    out->requests = sd.requests;
+    info->shutdown = out;
+}
+
+void qmp_vmbus_shutdown(bool has_mode, VMBusShutdownMode mode, bool has_force,
+                        bool force, bool has_timeout, uint32_t timeout,
+                        const char *message, Error **errp)
+{
+    Object *obj = object_resolve_path_type("", TYPE_HV_SHUTDOWN, NULL);
+    VmbusShutdownRequest req = {
+        .mode = has_mode && mode == VM_BUS_SHUTDOWN_MODE_REBOOT ?
+                    VMBUS_SHUTDOWN_REBOOT : VMBUS_SHUTDOWN_POWEROFF,
+        .force = has_force && force,
+        .timeout_secs = has_timeout ? timeout : 0,
+        .message = message,
+    };
+    VmbusShutdownResult result;
+
+    if (!obj || !DEVICE(obj)->realized) {
+        error_set(errp, ERROR_CLASS_DEVICE_NOT_FOUND,
+                  "the machine has no hv-shutdown device");
+        return;
+    }
+    result = vmbus_shutdown_request(HV_SHUTDOWN(obj)->engine, &req);
+    if (result == VMBUS_SHUTDOWN_NOT_OPEN) {
+        error_set(errp, ERROR_CLASS_DEVICE_NOT_ACTIVE, "%s",
+                  vmbus_shutdown_result_sentence(result));
+    } else if (result != VMBUS_SHUTDOWN_OK) {
+        error_setg(errp, "%s", vmbus_shutdown_result_sentence(result));
+    }
+}
+
+static void shutdown_class_init(ObjectClass *klass, void *data)
+{
+    DeviceClass *dc = DEVICE_CLASS(klass);
+    HvDeviceClass *hc = VMBUS_DEVICE_CLASS(klass);
+
+    dc->desc = "Hyper-V shutdown service";
+    set_bit(DEVICE_CATEGORY_MISC, dc->categories);
+    hc->offer = &vmbus_shutdown_offer;
+    hc->channel_ops = &vmbus_shutdown_channel_ops;
+    hc->fixed_instanceid = true;
+    hc->create = shutdown_create;
+    hc->destroy = shutdown_destroy;
+    hc->describe = shutdown_describe;
+}
+
+static const TypeInfo shutdown_type_info = {
+    .name = TYPE_HV_SHUTDOWN,
+    .parent = TYPE_VMBUS_DEVICE,
+    .instance_size = sizeof(HvShutdown),
+    .class_init = shutdown_class_init,
+};
+
+static void shutdown_register_types(void)
+{
+    type_register_static(&shutdown_type_info);
+}
+
+type_init(shutdown_register_types)

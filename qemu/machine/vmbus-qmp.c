@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * query-vmbus, and its HMP face `info vmbus`.
+ */
+#include "qemu/osdep.h"
+#include "qemu/module.h"
+#include "qapi/error.h"
+#include "qapi/qapi-commands-vmbus.h"
+#include "qapi/util.h"
+#include "monitor/hmp.h"
+#include "monitor/monitor.h"
+#include "bus/vmbus-protocol.h"
+#include "hv-bridge.h"
+
+static const VMBusChannelState qapi_states[] = {
+    [VMBUS_CHANNEL_IDLE] = VM_BUS_CHANNEL_STATE_IDLE,
+    [VMBUS_CHANNEL_OFFERED] = VM_BUS_CHANNEL_STATE_OFFERED,
+    [VMBUS_CHANNEL_OPEN] = VM_BUS_CHANNEL_STATE_OPEN,
+    [VMBUS_CHANNEL_CORRUPT] = VM_BUS_CHANNEL_STATE_CORRUPT,
+    [VMBUS_CHANNEL_RESCINDED] = VM_BUS_CHANNEL_STATE_RESCINDED,
+};
+
+static VMBusRingInfo *describe_ring(uint32_t size, const VmbusRingCounters *c)
+{
+    VMBusRingInfo *info = g_new0(VMBusRingInfo, 1);
+
+    info->size = size;
+    info->packets = c->packets;
+    info->bytes = c->bytes;
+    info->signals_sent = c->signals_sent;
+    info->signals_suppressed = c->signals_suppressed;
+    info->full = c->full;
+    return info;
+}
+
+static VMBusChannelInfo *describe_channel(VmbusChannel *chan)
+{
+    VMBusChannelInfo *info = g_new0(VMBusChannelInfo, 1);
+    VmbusChannelInfo c;
+
+    vmbus_channel_info(chan, &c);
+    info->relid = c.relid;
+    info->connection_id = c.connection_id;
+    info->state = qapi_states[c.state];
+    if (c.state == VMBUS_CHANNEL_OPEN &&
+        c.target_vp != VMBUS_VP_INDEX_DISABLE_INTERRUPT) {
+        info->has_target_vp = true;
+        info->target_vp = c.target_vp;
+    }
+    info->signals_received = c.signals_received;
+    info->in = describe_ring(c.in_size, &c.in);
+    info->out = describe_ring(c.out_size, &c.out);
+    info->corruptions = c.corruptions;
+    info->corruption = g_strdup(c.corruption);
+    return info;
+}
+
+static char *guid_string(const VmbusGuid *guid)
+{
+    char text[VMBUS_GUID_STRLEN + 1];
+
+    return g_strdup(vmbus_guid_format(guid, text));
+}
+
+static VMBusDeviceInfo *describe_device(HvDevice *dev)
+{
+    HvDeviceClass *hc = VMBUS_DEVICE_GET_CLASS(dev);
+    VMBusDeviceInfo *info = g_new0(VMBusDeviceInfo, 1);
+    VmbusChannelInfo c;
+
+    vmbus_channel_info(dev->chan, &c);
+    info->id = g_strdup(DEVICE(dev)->id);
+    info->qom_path = object_get_canonical_path(OBJECT(dev));
+    info->driver = g_strdup(object_get_typename(OBJECT(dev)));
+    info->class_id = guid_string(&c.offer.class_id);
+    info->instance_id = guid_string(&c.offer.instance_id);
+    QAPI_LIST_PREPEND(info->channels, describe_channel(dev->chan));
+    hc->describe(dev, info);
+    return info;
+}
+
+static VMBusDeviceInfoList *describe_devices(HvBridge *bridge)
+{
+    BusState *qbus = QLIST_FIRST(&DEVICE(bridge)->child_bus);
+    VMBusDeviceInfoList *list = NULL;
+    BusChild *kid;
+
+    /* The newest child comes first on a bus, so prepending restores the
+     * order in which the devices were made. */
+    QTAILQ_FOREACH(kid, &qbus->children, sibling) {
+        HvDevice *dev = VMBUS_DEVICE(kid->child);
+
+        if (dev->chan) {
+            QAPI_LIST_PREPEND(list, describe_device(dev));
+        }
+    }
+    return list;
+}
+
+VMBusInfo *qmp_query_vmbus(Error **errp)
+{
+    VMBusInfo *info = g_new0(VMBusInfo, 1);
+    HvBridge *bridge = hv_bridge_find();
+    VmbusBusInfo b;
+
+    if (!bridge) {
+        return info;
+    }
+    vmbus_bus_info(hv_bridge_bus(bridge), &b);
+    info->present = true;
+    info->connected = b.state == VMBUS_CONNECTED;
+    info->max_version = g_strdup(hv_bridge_max_version(bridge));
+    if (info->connected) {
+        info->version = hv_version_string(b.version);
+        info->has_target_vp = true;
+        info->target_vp = b.target_vp;
+        info->has_message_sint = true;
+        info->message_sint = b.message_sint;
+    }
+    info->gpadls = b.gpadl_count;
+    info->connects = b.connects;
+    info->messages_in = b.messages_in;
+    info->messages_out = b.messages_out;
+    info->messages_refused = b.messages_refused;
+    info->devices = describe_devices(bridge);
+    return info;
+}
+
+static void print_channel(Monitor *mon, const VMBusChannelInfo *c)
+{
+    monitor_printf(mon, "  channel %u: %s, connection 0x%x", c->relid,
+                   VMBusChannelState_str(c->state), c->connection_id);
+    if (c->has_target_vp) {
+        monitor_printf(mon, ", VP %u", c->target_vp);
+    }
+    monitor_printf(mon, ", %" PRIu64 " signals received\n",
+                   c->signals_received);
+    monitor_printf(mon, "    in:  %u bytes, %" PRIu64 " packets, %" PRIu64
+                   " signals sent\n", c->in->size, c->in->packets,
+                   c->in->signals_sent);
+    monitor_printf(mon, "    out: %u bytes, %" PRIu64 " packets, %" PRIu64
+                   " signals sent, %" PRIu64 " times full\n", c->out->size,
+                   c->out->packets, c->out->signals_sent, c->out->full);
+    if (c->corruption) {
+        monitor_printf(mon, "    corrupt %" PRIu64 " times: %s\n",
+                       c->corruptions, c->corruption);
+    }
+}
+
+static void print_device(Monitor *mon, const VMBusDeviceInfo *dev)
+{
+    VMBusChannelInfoList *c;
+
+    monitor_printf(mon, "%s%s%s\n  class %s, instance %s\n", dev->driver,
+                   dev->id ? " " : "", dev->id ? dev->id : "", dev->class_id,
+                   dev->instance_id);
+    if (dev->heartbeat) {
+        monitor_printf(mon, "  heartbeat: %s, applications %s\n",
+                       VMBusHeartbeatState_str(dev->heartbeat->state),
+                       VMBusApplicationState_str(dev->heartbeat->application));
+    }
+    if (dev->shutdown) {
+        monitor_printf(mon, "  shutdown: %s\n",
+                       VMBusShutdownState_str(dev->shutdown->state));
+    }
+    for (c = dev->channels; c; c = c->next) {
+        print_channel(mon, c->value);
+    }
+}
+
+static void hmp_info_vmbus(Monitor *mon, const QDict *qdict)
+{
+    g_autoptr(VMBusInfo) info = qmp_query_vmbus(&error_abort);
+    VMBusDeviceInfoList *dev;
+
+    if (!info->present) {
+        monitor_printf(mon, "The machine has no VMBus.\n");
+        return;
+    }
+    if (info->connected) {
+        monitor_printf(mon, "VMBus %s, messages to VP %u SINT %u, ",
+                       info->version, info->target_vp, info->message_sint);
+    } else {
+        monitor_printf(mon, "VMBus, no guest connected, ");
+    }
+    monitor_printf(mon, "%u GPADLs, messages: %" PRIu64 " in, %" PRIu64
+                   " out, %" PRIu64 " refused\n", info->gpadls,
+                   info->messages_in, info->messages_out,
+                   info->messages_refused);
+    for (dev = info->devices; dev; dev = dev->next) {
+        print_device(mon, dev->value);
+    }
+}
+
+static void vmbus_register_hmp(void)
+{
+    monitor_register_hmp("vmbus", true, hmp_info_vmbus);
+}
+
+type_init(vmbus_register_hmp)

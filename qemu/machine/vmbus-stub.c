@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The QMP commands in a QEMU whose target has no VMBus.
+ */
+#include "qemu/osdep.h"
+#include "qapi/error.h"
+#include "qapi/qapi-commands-vmbus.h"
+
+VMBusInfo *qmp_query_vmbus(Error **errp)
+{
+    return g_new0(VMBusInfo, 1);
+}
+
+void qmp_vmbus_shutdown(bool has_mode, VMBusShutdownMode mode, bool has_force,
+                        bool force, bool has_timeout, uint32_t timeout,
+                        const char *message, Error **errp)
+{
+    error_set(errp, ERROR_CLASS_DEVICE_NOT_FOUND,
+              "this target of QEMU has no VMBus");
+}
