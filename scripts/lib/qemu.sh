@@ -1,0 +1,134 @@
+# shellcheck shell=bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# QEMU: obtain the source, put ours in, build.  Flavours:
+#   vmbus  what the project delivers, in build/bin
+#   plain  the released QEMU, changed only as far as it must be to build;
+#          the yardstick of benchmarks, in build/bin-plain
+#   asan   vmbus with the address and undefined behaviour sanitizers, in
+#          build/bin-asan
+
+QEMU_VERSION=10.0
+QEMU_PROGRAMS=(qemu-system-x86_64 qemu-img)
+
+qemu_output() { # FLAVOUR
+    if [[ $1 == vmbus ]]; then
+        printf '%s' "$OUT/bin"
+    else
+        printf '%s' "$OUT/bin-$1"
+    fi
+}
+
+qemu_configure_options() { # FLAVOUR
+    printf '%s\n' --python=/usr/bin/python3 --target-list=x86_64-softmmu \
+        --without-default-features --enable-system --enable-tcg --enable-kvm \
+        --enable-tools --enable-slirp --enable-linux-aio --enable-vnc \
+        --enable-pixman --disable-download --disable-docs \
+        --disable-install-blobs --disable-werror \
+        --firmwarepath=/usr/share/qemu:/usr/share/seabios
+    if [[ $1 == asan ]]; then
+        printf '%s\n' --enable-asan --enable-ubsan
+    fi
+}
+
+# The released source as an archive, checked by apt against the signed index:
+# sets QEMU_ARCHIVE and QEMU_SOURCE_KEY.
+qemu_archive() {
+    local current=$CACHE/sources/qemu/current
+    if [[ ! -e $current ]]; then
+        suite_setup trixie
+        with_lock qemu-archive step qemu-download \
+            "downloading the source of QEMU" qemu_download
+    fi
+    read -r QEMU_ARCHIVE QEMU_SOURCE_KEY <"$current"
+    QEMU_ARCHIVE=$CACHE/sources/qemu/$QEMU_ARCHIVE
+}
+
+qemu_download() {
+    local dir=$CACHE/sources/qemu archive
+    mkdir -p "$dir"
+    rm -rf "$dir/new"
+    mkdir "$dir/new"
+    cd "$dir/new"
+    download_source trixie qemu
+    archive=$(ls qemu_"$QEMU_VERSION".*.orig.tar.xz) ||
+        { echo "Debian's trixie has no QEMU $QEMU_VERSION"; return 1; }
+    mv "$archive" "$dir/"
+    printf '%s %s\n' "$archive" "$(sha256 <"$dir/$archive")" >current
+    mv current "$dir/current"
+    rm -rf "$dir/new"
+}
+
+# A tree that somebody gave: its content is the key.
+qemu_tree_key() { # DIR
+    (cd "$1" && find . -name .git -prune -o -path './roms/*/*' -prune \
+        -o -type f -print0 | sort -z | xargs -0 sha256sum | sha256)
+}
+
+# QEMU's firmware sources are two thirds of the archive and not needed.
+qemu_unpack() { # DEST
+    local dest=$1
+    rm -rf "$dest.new"
+    mkdir -p "$dest.new"
+    if [[ -n ${QEMU_SOURCE_DIR:-} ]]; then
+        tar -C "$QEMU_SOURCE_DIR" --exclude=./.git --exclude='./roms/*/*' \
+            -cf - . | tar -C "$dest.new" -xf -
+    else
+        tar -C "$dest.new" --strip-components=1 --exclude='*/roms/*/*' \
+            -xf "$QEMU_ARCHIVE"
+    fi
+    mv "$dest.new" "$dest"
+}
+
+qemu_put_ours_in() { # FLAVOUR TREE
+    local what=all
+    [[ $1 == plain ]] && what=build-only
+    /usr/bin/python3 "$LIB/qemu-tree.py" "$what" "$TOP" "$2"
+}
+
+qemu_configure() { # FLAVOUR TREE BUILD
+    local options
+    mapfile -t options < <(qemu_configure_options "$1")
+    rm -rf "$3"
+    mkdir -p "$3"
+    cd "$3"
+    "$2/configure" "${options[@]}"
+    touch configured
+}
+
+qemu_build_locked() { # FLAVOUR DIR
+    local flavour=$1 dir=$2 build=$2/build program
+    if [[ ! -d $dir/source ]]; then
+        step "qemu-$flavour-unpack" "unpacking QEMU" qemu_unpack "$dir/source"
+    fi
+    step "qemu-$flavour-sources" "putting our sources into QEMU" \
+        qemu_put_ours_in "$flavour" "$dir/source"
+    if [[ ! -e $build/configured ]]; then
+        step "qemu-$flavour-configure" "configuring QEMU" \
+            qemu_configure "$flavour" "$dir/source" "$build"
+    fi
+    step "qemu-$flavour-build" "building QEMU ($flavour)" \
+        nice ninja -C "$build" "${QEMU_PROGRAMS[@]}"
+    for program in "${QEMU_PROGRAMS[@]}"; do
+        install_if_changed "$build/$program" \
+            "$(qemu_output "$flavour")/$program"
+    done
+}
+
+# qemu_build [FLAVOUR]; QEMU_SOURCE_DIR names a tree to use instead of the
+# released source.  Our own sources and patches are not part of the key: they
+# are brought up to date in the tree, and ninja builds what changed.
+qemu_build() {
+    local flavour=${1:-vmbus} key
+    if [[ -n ${QEMU_SOURCE_DIR:-} ]]; then
+        QEMU_SOURCE_KEY=$(qemu_tree_key "$QEMU_SOURCE_DIR")
+    else
+        qemu_archive
+    fi
+    key=$(printf '%s\n' "$QEMU_SOURCE_KEY" "$flavour" \
+        "$(qemu_configure_options "$flavour")" "$(gcc -dumpfullversion)" \
+        "$(meson --version)" "$(host_suite)" | sha256)
+    key=$flavour-${key:0:16}
+    mkdir -p "$CACHE/qemu/$key"
+    with_lock "qemu-$key" qemu_build_locked "$flavour" "$CACHE/qemu/$key"
+}
