@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Synthetic timers (TLFS 12.5).  A periodic timer that comes late skips the
+ * periods that it missed; it never fires more often than every MIN_INTERVAL,
+ * and at most one message of a timer waits for its slot.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "kvm/hv-vp.h"
+
+/*
+ * 100 µs.  A guest may ask for a period of 100 ns; that would keep the host
+ * busy with nothing else.
+ */
+#define MIN_INTERVAL 1000
+
+static void wish(HvVp *vp, unsigned timer, uint64_t deadline)
+{
+    HvPartition *partition = vp->partition;
+
+    partition->ops->set_deadline(partition->opaque, vp, timer, deadline);
+}
+
+static bool can_run(const HvStimerState *t)
+{
+    return t->config & HVB_STIMER_DIRECT_MODE ||
+           HVB_STIMER_SINT(t->config) != 0;
+}
+
+/*
+ * The first point after @now on the grid of @period through @base, and not
+ * nearer than MIN_INTERVAL; HV_TIME_NEVER if there is none.
+ */
+static uint64_t next_period(uint64_t base, uint64_t period, uint64_t now)
+{
+    uint64_t earliest, missed, next;
+
+    if (__builtin_add_overflow(now, MIN_INTERVAL, &earliest) ||
+        __builtin_add_overflow(base, period, &next)) {
+        return HV_TIME_NEVER;
+    }
+    if (next >= earliest) {
+        return next;
+    }
+    missed = (earliest - next) / period + ((earliest - next) % period != 0);
+    if (__builtin_mul_overflow(missed, period, &missed) ||
+        __builtin_add_overflow(next, missed, &next)) {
+        return HV_TIME_NEVER;
+    }
+    return next;
+}
+
+static int send_message(HvVp *vp, unsigned timer)
+{
+    HvPartition *partition = vp->partition;
+    HvStimerState *t = &vp->s.stimer[timer];
+    HvTimerPayload payload = {
+        .timer_index = timer,
+        .expiration = t->expiration,
+        .delivery = hv_partition_time(partition),
+    };
+    HvMessage msg = {
+        .type = HVMSG_TIMER_EXPIRED_TYPE,
+        .payload_size = sizeof(payload),
+    };
+
+    memcpy(msg.payload, &payload, sizeof(payload));
+    return partition->ops->post_message(partition->opaque, vp,
+                                        HVB_STIMER_SINT(t->config), &msg);
+}
+
+static void notify(HvVp *vp, unsigned timer)
+{
+    HvPartition *partition = vp->partition;
+    HvStimerState *t = &vp->s.stimer[timer];
+    uint8_t vector = HVB_STIMER_VECTOR(t->config);
+
+    if (!(t->config & HVB_STIMER_DIRECT_MODE)) {
+        /* With the message page off the tick is lost, as on Hyper-V. */
+        t->pending = send_message(vp, timer) == -EAGAIN;
+    } else if (vector >= HV_ABI_FIRST_VECTOR) {
+        partition->ops->assert_vector(partition->opaque, vp, vector);
+    }
+}
+
+static void expire(HvVp *vp, unsigned timer, uint64_t now)
+{
+    HvStimerState *t = &vp->s.stimer[timer];
+
+    /* While a message waits, it keeps the time of its own expiration. */
+    if (!t->pending) {
+        t->expiration = t->deadline;
+    }
+    if (t->config & HVB_STIMER_PERIODIC) {
+        t->deadline = next_period(t->deadline, t->count, now);
+        wish(vp, timer, t->deadline);
+    } else {
+        t->deadline = 0;
+        t->config &= ~HVB_STIMER_ENABLE;
+        wish(vp, timer, HV_TIME_NEVER);
+    }
+    notify(vp, timer);
+}
+
+/* Starts or stops the timer by what its registers say now. */
+static void restart(HvVp *vp, unsigned timer)
+{
+    HvStimerState *t = &vp->s.stimer[timer];
+    uint64_t now;
+
+    t->pending = 0;
+    t->expiration = 0;
+    t->deadline = 0;
+    if (!(t->config & HVB_STIMER_ENABLE) || !t->count) {
+        wish(vp, timer, HV_TIME_NEVER);
+        return;
+    }
+    now = hv_partition_time(vp->partition);
+    if (t->config & HVB_STIMER_PERIODIC) {
+        t->deadline = next_period(now, t->count, now);
+        wish(vp, timer, t->deadline);
+        return;
+    }
+    t->deadline = t->count;
+    if (now >= t->deadline) {
+        expire(vp, timer, now);
+    } else {
+        wish(vp, timer, t->deadline);
+    }
+}
+
+bool hv_stimer_write_config(HvVp *vp, unsigned timer, uint64_t value)
+{
+    HvStimerState *t = &vp->s.stimer[timer];
+
+    if (value & HVB_STIMER_DIRECT_MODE &&
+        !hv_config_has(&vp->partition->config, HV_FEATURE_STIMER_DIRECT)) {
+        return false;
+    }
+    t->config = value;
+    if (!can_run(t)) {
+        t->config &= ~HVB_STIMER_ENABLE;
+    }
+    restart(vp, timer);
+    return true;
+}
+
+void hv_stimer_write_count(HvVp *vp, unsigned timer, uint64_t value)
+{
+    HvStimerState *t = &vp->s.stimer[timer];
+
+    t->count = value;
+    if (!value) {
+        t->config &= ~HVB_STIMER_ENABLE;
+    } else if (t->config & HVB_STIMER_AUTO_ENABLE && can_run(t)) {
+        t->config |= HVB_STIMER_ENABLE;
+    }
+    restart(vp, timer);
+}
+
+void hv_stimer_tick(HvVp *vp, unsigned timer)
+{
+    HvStimerState *t;
+    uint64_t now;
+
+    if (timer >= HV_ABI_STIMERS) {
+        return;
+    }
+    t = &vp->s.stimer[timer];
+    if (!t->deadline) {
+        return;
+    }
+    now = hv_partition_time(vp->partition);
+    if (now < t->deadline) {
+        /* The machine's clock ran ahead of the reference time. */
+        wish(vp, timer, t->deadline);
+    } else {
+        expire(vp, timer, now);
+    }
+}
+
+void hv_stimers_retry(HvVp *vp)
+{
+    unsigned i;
+
+    for (i = 0; i < HV_ABI_STIMERS; i++) {
+        if (vp->s.stimer[i].pending) {
+            notify(vp, i);
+        }
+    }
+}
+
+void hv_stimers_reset(HvVp *vp)
+{
+    unsigned i;
+
+    for (i = 0; i < HV_ABI_STIMERS; i++) {
+        if (vp->s.stimer[i].deadline) {
+            wish(vp, i, HV_TIME_NEVER);
+        }
+        memset(&vp->s.stimer[i], 0, sizeof(vp->s.stimer[i]));
+    }
+}
