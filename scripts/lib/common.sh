@@ -4,6 +4,7 @@
 # What every script needs: places, messages, steps with progress, locks.
 
 TOP=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd -P)
+# shellcheck disable=SC2034
 LIB=$TOP/scripts/lib
 OUT=$TOP/build
 LOGS=$OUT/log

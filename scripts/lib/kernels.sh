@@ -1,1 +1,112 @@
 # shellcheck shell=bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# Guests: Debian's kernels and an initial file system of busybox, in
+# build/guest/VERSION/{vmlinuz,initramfs}.
+
+# What a guest on VMBus loads.
+GUEST_MODULES=(hv_vmbus hv_utils)
+
+kernel_suite() { # VERSION
+    case $1 in
+    6.1) echo bookworm ;;
+    6.12) echo trixie ;;
+    *) die -"$EXIT_USAGE" "there is no kernel $1; there are 6.1 and 6.12" ;;
+    esac
+}
+
+# package_files SUITE PACKAGE: obtain a package, without installing it, and
+# set PACKAGE_DIR to where it is unpacked.
+package_files() {
+    local suite=$1 package=$2 current=$CACHE/packages/$1-$2
+    if [[ ! -e $current ]]; then
+        suite_setup "$suite"
+        with_lock "package-$package" step "package-$suite-$package" \
+            "downloading $package of $suite" unpack_package "$suite" "$package"
+    fi
+    # shellcheck disable=SC2034  # read by the callers
+    PACKAGE_DIR=$CACHE/packages/$(<"$current")
+}
+
+# The kernel is a dependency of linux-image-amd64, under a name of its own.
+real_package() { # SUITE PACKAGE
+    if [[ $2 == linux-image-amd64 ]]; then
+        apt_options "$1"
+        apt-cache "${APT_OPTIONS[@]}" show "$2" |
+            sed -n 's/^Depends: \(linux-image-[^ ]*\).*/\1/p' | head -n 1
+    else
+        echo "$2"
+    fi
+}
+
+unpack_package() { # SUITE PACKAGE
+    local suite=$1 package=$2 dir=$CACHE/packages name deb new
+    new=$dir/new-$suite-$package
+    rm -rf "$new"
+    mkdir -p "$new/root"
+    cd "$new" || return
+    name=$(real_package "$suite" "$package")
+    [[ -n $name ]]
+    download_packages "$suite" "$name"
+    deb=$(ls ./*.deb)
+    dpkg-deb --fsys-tarfile "$deb" | tar -C root --no-same-owner -xf - \
+        --exclude='./usr/share/doc*' --exclude='*/drivers/gpu/*' \
+        --exclude='*/sound/*' --exclude='*/drivers/media/*' \
+        --exclude='*/drivers/net/wireless/*'
+    name=$(basename "$deb" .deb)
+    rm -rf "${dir:?}/$name"
+    mv root "$dir/$name"
+    echo "$name" >current
+    mv current "$dir/$suite-$package"
+    cd "$dir" || return
+    rm -rf "$new"
+}
+
+# guest_kernel VERSION: sets KERNEL_IMAGE and KERNEL_MODULES.
+guest_kernel() {
+    local suite
+    suite=$(kernel_suite "$1")
+    package_files "$suite" linux-image-amd64
+    KERNEL_IMAGE=$(echo "$PACKAGE_DIR"/boot/vmlinuz-*)
+    KERNEL_MODULES=$(echo "$PACKAGE_DIR"/{usr/,}lib/modules/"$1"*/kernel |
+        tr ' ' '\n' | grep -v '\*' | head -n 1)
+    [[ -f $KERNEL_IMAGE && -d $KERNEL_MODULES ]] ||
+        die "the kernel package of $suite has no kernel $1"
+}
+
+# A static busybox runs under every kernel, so one serves all.
+guest_busybox() {
+    package_files "$(host_suite)" busybox-static
+    BUSYBOX=$PACKAGE_DIR/bin/busybox
+    [[ -x $BUSYBOX ]] || BUSYBOX=$PACKAGE_DIR/usr/bin/busybox
+}
+
+guest_scripts() {
+    printf '%s\n' --busybox "$BUSYBOX" --file "/init=$TOP/scripts/guest/init" \
+        --tree "/sbin=$TOP/scripts/guest/sbin"
+}
+
+guest_initramfs() { # VERSION OUTPUT ARGUMENT...
+    local version=$1 output=$2 arguments
+    shift 2
+    mapfile -t arguments < <(guest_scripts)
+    /usr/bin/python3 "$LIB/initramfs.py" --output "$output" \
+        --modules-from "$KERNEL_MODULES" "${arguments[@]}" "$@"
+}
+
+# guests_prepare VERSION...
+guests_prepare() {
+    local version dir module options=()
+    guest_busybox
+    for module in "${GUEST_MODULES[@]}"; do
+        options+=(--module "$module")
+    done
+    for version in "$@"; do
+        dir=$OUT/guest/$version
+        mkdir -p "$dir"
+        guest_kernel "$version"
+        ln -sfn "$KERNEL_IMAGE" "$dir/vmlinuz"
+        step "guest-$version" "initial file system for Linux $version" \
+            guest_initramfs "$version" "$dir/initramfs" "${options[@]}"
+    done
+}

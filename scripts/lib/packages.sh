@@ -40,10 +40,10 @@ check_system() {
     local suite
     suite=$(host_suite)
     [[ $suite == bookworm || $suite == trixie ]] ||
-        die -$EXIT_MISSING "this is not Debian 12 or 13; the packages are" \
+        die -"$EXIT_MISSING" "this is not Debian 12 or 13; the packages are" \
             "taken from there"
     [[ $(dpkg --print-architecture) == amd64 ]] ||
-        die -$EXIT_MISSING "this machine is not amd64"
+        die -"$EXIT_MISSING" "this machine is not amd64"
 }
 
 # Make apt-get run as root, and tell so before a password is asked for.
@@ -51,11 +51,11 @@ become_root() {
     AS_ROOT=()
     if ((EUID != 0)); then
         command -v sudo >/dev/null ||
-            die -$EXIT_MISSING "packages are missing and sudo is not" \
+            die -"$EXIT_MISSING" "packages are missing and sudo is not" \
                 "installed; run as root: apt-get install $*"
         say "They are installed with sudo apt-get, which may ask for your" \
             "password."
-        sudo -v || die -$EXIT_MISSING "sudo refused; run as root:" \
+        sudo -v || die -"$EXIT_MISSING" "sudo refused; run as root:" \
             "apt-get install $*"
         AS_ROOT=(sudo -n)
     fi
@@ -98,7 +98,7 @@ ensure_packages() {
             say "(meson must be at least $MESON_VERSION; Debian 12 has it in" \
                 "bookworm-backports)"
         fi
-        die -$EXIT_MISSING "these packages are not installed: ${missing[*]}"
+        die -"$EXIT_MISSING" "these packages are not installed: ${missing[*]}"
     fi
     become_root "${missing[@]}"
     for package in "${missing[@]}"; do

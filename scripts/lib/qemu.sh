@@ -49,7 +49,7 @@ qemu_download() {
     mkdir -p "$dir"
     rm -rf "$dir/new"
     mkdir "$dir/new"
-    cd "$dir/new"
+    cd "$dir/new" || return
     download_source trixie qemu
     archive=$(ls qemu_"$QEMU_VERSION".*.orig.tar.xz) ||
         { echo "Debian's trixie has no QEMU $QEMU_VERSION"; return 1; }
@@ -82,7 +82,7 @@ qemu_unpack() { # DEST
 
 qemu_put_ours_in() { # FLAVOUR TREE
     local what=all
-    [[ $1 == plain ]] && what=build-only
+    [[ $1 == plain ]] && what="build-only"
     /usr/bin/python3 "$LIB/qemu-tree.py" "$what" "$TOP" "$2"
 }
 
@@ -91,7 +91,7 @@ qemu_configure() { # FLAVOUR TREE BUILD
     mapfile -t options < <(qemu_configure_options "$1")
     rm -rf "$3"
     mkdir -p "$3"
-    cd "$3"
+    cd "$3" || return
     "$2/configure" "${options[@]}"
     touch configured
 }
