@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What the files of the bus share.  The functions of channel.h that find a
+ * ring corrupt close the channel and so change the bus: a machine that runs
+ * channels on other threads takes the bus's lock around them.
+ */
+#ifndef VMBUS_BUS_INTERNAL_H
+#define VMBUS_BUS_INTERNAL_H
+
+#include <glib.h>
+
+#include "bus/gpadl.h"
+#include "bus/ring.h"
+
+/* Messages of the guest that may wait while replies are under way. */
+#define VMBUS_MAX_WAITING 16
+
+/* A message that a channel still has to send; made when its turn comes. */
+enum {
+    VMBUS_SEND_OFFER = 1 << 0,
+    VMBUS_SEND_TORNDOWN = 1 << 1, /* of torndown_gpadl */
+    VMBUS_SEND_RESCIND = 1 << 2,
+};
+
+struct VmbusChannel {
+    VmbusBus *bus;
+    VmbusOffer offer; /* name is ours */
+    const VmbusChannelOps *ops;
+    void *opaque;
+    VmbusChannelState state;
+    uint32_t relid, connection_id;
+
+    /* While open, and while being opened or closed. */
+    VmbusGpadl *gpadl;
+    VmbusMapping *mapping;
+    bool routed, listening; /* prepare_signal() and listen() were done */
+    void *route;
+    uint32_t target_vp;
+    VmbusRingIn in;
+    VmbusRingOut out;
+    bool opening; /* the device's open() is running */
+    bool closing; /* the device's close() is running */
+    bool broken;  /* corrupt: no more packets */
+    uint8_t *packet; /* VMBUS_MAX_PACKET_SIZE bytes, kept when closed */
+
+    unsigned to_send; /* VMBUS_SEND_* */
+    uint32_t torndown_gpadl;
+    GList link; /* of the bus's @senders while to_send is not 0 */
+
+    uint64_t signals_received;
+    VmbusRingCounters in_counters, out_counters;
+    uint64_t corruptions;
+    const char *corruption;
+};
+
+/* A message of the guest, or one for it. */
+typedef struct VmbusLetter {
+    uint32_t conn_id; /* of the guest's */
+    uint32_t vp;      /* of one for the guest */
+    uint8_t sint;
+    uint32_t len; /* 0: none */
+    VmbusMsg msg;
+} VmbusLetter;
+
+struct VmbusBus {
+    const VmbusMachineOps *ops;
+    void *opaque;
+    uint32_t max_version;
+
+    VmbusConnectionState state;
+    uint32_t version, target_vp;
+    uint8_t sint;
+    bool offers_requested; /* in this connection */
+    bool send_alloffers;   /* when no channel has a message to send */
+
+    VmbusChannel *channels[VMBUS_RELID_COUNT]; /* by relid */
+    VmbusGpadlTable gpadls;
+
+    VmbusLetter waiting[VMBUS_MAX_WAITING]; /* from the guest, a ring */
+    unsigned waiting_head, waiting_count;
+    VmbusLetter reply; /* the one reply to the message last handled */
+    GQueue senders;    /* channels that have something to send */
+    bool in_flight;    /* the machine has a message of ours */
+    bool pumping;
+    bool restart; /* a waiting message makes all that is under way moot */
+
+    uint64_t messages_in, messages_out, messages_refused, connects;
+};
+
+/* bus.c */
+void vmbus_bus_event(VmbusBus *bus, VmbusEventKind kind, const char *name,
+                     uint32_t id, const char *sentence);
+/* Counts a message refused or dropped, and says why. */
+void vmbus_bus_refuse(VmbusBus *bus, const char *name, uint32_t id,
+                      const char *sentence);
+/* Sends the reply to the message being handled: one at most. */
+void vmbus_bus_reply(VmbusBus *bus, uint32_t vp, uint8_t sint,
+                     VmbusMsg *msg, uint32_t type, uint32_t len);
+/* The same, to the connection's VP and SINT. */
+void vmbus_bus_answer(VmbusBus *bus, VmbusMsg *msg, uint32_t type,
+                      uint32_t len);
+/* The channel has a message (VMBUS_SEND_*) for the guest. */
+void vmbus_bus_send_later(VmbusChannel *chan, unsigned what);
+/* Closes all channels and forgets all that belongs to the connection. */
+void vmbus_bus_disconnect(VmbusBus *bus);
+/* Offers each channel that can be offered now, if the guest has asked. */
+void vmbus_bus_send_offers(VmbusBus *bus);
+/* The guest has let go of a channel's relid. */
+void vmbus_bus_release(VmbusChannel *chan);
+
+/* messages.c */
+const char *vmbus_message_name(uint32_t type);
+/* Does this message end all that went before it? */
+bool vmbus_message_restarts(const VmbusBus *bus, const VmbusLetter *letter);
+void vmbus_message_handle(VmbusBus *bus, const VmbusLetter *letter);
+
+/* channel.c */
+/* Opens the channel as the guest asked; NULL, or a sentence why not. */
+const char *vmbus_channel_open(VmbusChannel *chan, const VmbusMsgOpen *msg);
+/* Closes the channel if it is open; @next is its state after that. */
+void vmbus_channel_close(VmbusChannel *chan, VmbusChannelState next);
+/* Moves the channel's interrupt; NULL, or a sentence why not. */
+const char *vmbus_channel_retarget(VmbusChannel *chan, uint32_t vp);
+
+#endif

@@ -1,0 +1,395 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Opening and closing a channel, and a device's view of it. */
+#include "bus/bus-internal.h"
+
+/* A control page and one page of data: the smallest ring. */
+#define MIN_RING_PAGES 2u
+
+static void mark_dirty(void *opaque, VmbusMapping *mapping, uint64_t offset,
+                       uint32_t len)
+{
+    VmbusBus *bus = opaque;
+
+    bus->ops->mark_dirty(bus->opaque, mapping, offset, len);
+}
+
+static void signal_guest(VmbusChannel *chan, VmbusRingCommit commit,
+                         VmbusRingCounters *counters)
+{
+    if (commit == VMBUS_COMMIT_NOTHING) {
+        return;
+    }
+    if (commit == VMBUS_COMMIT_SIGNAL && chan->routed) {
+        counters->signals_sent++;
+        chan->bus->ops->signal(chan->bus->opaque, chan->route, chan->relid);
+    } else {
+        counters->signals_suppressed++;
+    }
+}
+
+/* Opening */
+
+static const char *validate_open(const VmbusChannel *chan,
+                                 const VmbusMsgOpen *msg,
+                                 const uint64_t **pages, uint32_t *count)
+{
+    const VmbusBus *bus = chan->bus;
+    const VmbusGpadl *gpadl = vmbus_gpadl_find(&bus->gpadls, msg->gpadl);
+    const char *why = NULL;
+
+    if (chan->state == VMBUS_CHANNEL_RESCINDED) {
+        return "The guest opened a channel that was withdrawn.";
+    }
+    if (chan->state != VMBUS_CHANNEL_OFFERED) {
+        return "The guest opened a channel that it has not closed.";
+    }
+    if (!gpadl) {
+        return "The GPADL of the rings does not exist.";
+    }
+    if (gpadl->relid != chan->relid) {
+        return "The GPADL of the rings belongs to another channel.";
+    }
+    *pages = vmbus_gpadl_ring_pages(gpadl, count, &why);
+    if (why) {
+        return why;
+    }
+    if (*count < 2 * MIN_RING_PAGES ||
+        msg->downstream_offset < MIN_RING_PAGES ||
+        msg->downstream_offset > *count - MIN_RING_PAGES) {
+        return "The offset of the ring to the guest is out of range.";
+    }
+    if (msg->target_vp != VMBUS_VP_NONE &&
+        !bus->ops->vp_exists(bus->opaque, msg->target_vp)) {
+        return "The virtual processor for a channel does not exist.";
+    }
+    return NULL;
+}
+
+static const char *set_up_rings(VmbusChannel *chan, uint32_t offset)
+{
+    uint32_t pages = chan->mapping->page_count;
+    VmbusRingMem mem;
+    const char *why;
+
+    vmbus_ring_mem_init(&mem, chan->mapping, 0, offset, mark_dirty, chan->bus);
+    why = vmbus_ring_in_init(&chan->in, &mem);
+    if (why) {
+        return why;
+    }
+    vmbus_ring_mem_init(&mem, chan->mapping, offset, pages - offset,
+                        mark_dirty, chan->bus);
+    return vmbus_ring_out_init(&chan->out, &mem);
+}
+
+static const char *attach(VmbusChannel *chan, const VmbusMsgOpen *msg,
+                          const uint64_t *pages, uint32_t count)
+{
+    VmbusBus *bus = chan->bus;
+    const char *why;
+
+    if (!chan->packet) {
+        chan->packet = bus->gpadls.reallocate(NULL, VMBUS_MAX_PACKET_SIZE);
+        if (!chan->packet) {
+            return "There is no memory for a channel's packets.";
+        }
+    }
+    chan->mapping = bus->ops->map(bus->opaque, pages, count);
+    if (!chan->mapping) {
+        return "The rings are not in the guest's memory.";
+    }
+    chan->gpadl = vmbus_gpadl_find(&bus->gpadls, msg->gpadl);
+    chan->gpadl->in_use = true;
+    why = set_up_rings(chan, msg->downstream_offset);
+    if (why) {
+        return why;
+    }
+    chan->target_vp = msg->target_vp;
+    if (msg->target_vp != VMBUS_VP_NONE) {
+        if (!bus->ops->prepare_signal(bus->opaque, chan, msg->target_vp,
+                                      bus->sint, &chan->route)) {
+            return "The machine cannot signal the channel's processor.";
+        }
+        chan->routed = true;
+    }
+    if (!bus->ops->listen(bus->opaque, chan, chan->connection_id)) {
+        return "The machine cannot listen for the channel's signals.";
+    }
+    chan->listening = true;
+    return NULL;
+}
+
+/* Undoes what attach() did, all of it or a part. */
+static void detach(VmbusChannel *chan)
+{
+    VmbusBus *bus = chan->bus;
+    VmbusGpadl *gpadl = chan->gpadl;
+
+    if (chan->listening) {
+        chan->listening = false;
+        bus->ops->unlisten(bus->opaque, chan, chan->connection_id);
+    }
+    if (chan->routed) {
+        chan->routed = false;
+        bus->ops->release_signal(bus->opaque, chan, chan->route);
+    }
+    chan->target_vp = VMBUS_VP_NONE;
+    if (chan->mapping) {
+        bus->ops->unmap(bus->opaque, chan->mapping);
+        chan->mapping = NULL;
+    }
+    chan->gpadl = NULL;
+    if (gpadl) {
+        gpadl->in_use = false;
+        if (gpadl->tearing_down) {
+            chan->torndown_gpadl = gpadl->id;
+            vmbus_gpadl_remove(&bus->gpadls, gpadl);
+            vmbus_bus_send_later(chan, VMBUS_SEND_TORNDOWN);
+        }
+    }
+}
+
+const char *vmbus_channel_open(VmbusChannel *chan, const VmbusMsgOpen *msg)
+{
+    VmbusBus *bus = chan->bus;
+    const uint64_t *pages = NULL;
+    uint32_t count = 0;
+    const char *why = validate_open(chan, msg, &pages, &count);
+    bool accepted;
+
+    if (why) {
+        return why;
+    }
+    why = attach(chan, msg, pages, count);
+    if (why) {
+        detach(chan);
+        return why;
+    }
+    chan->broken = false;
+    chan->state = VMBUS_CHANNEL_OPEN;
+    chan->opening = true;
+    accepted = chan->ops->open(chan, chan->opaque);
+    chan->opening = false;
+    if (!accepted) {
+        chan->state = VMBUS_CHANNEL_OFFERED;
+        detach(chan);
+        return "The device refused to open the channel.";
+    }
+    vmbus_bus_event(bus, VMBUS_EVENT_CHANNEL_OPENED, chan->offer.name,
+                    chan->relid, "");
+    if (chan->broken) {
+        /* The guest hears that the open failed, so it will not close it. */
+        vmbus_channel_close(chan, VMBUS_CHANNEL_OFFERED);
+        return "The rings were corrupt when the channel was opened.";
+    }
+    if (chan->in.read != chan->in.write_seen) {
+        /* Packets from before we listened; their signal went nowhere. */
+        chan->ops->signal(chan, chan->opaque);
+    }
+    return NULL;
+}
+
+void vmbus_channel_close(VmbusChannel *chan, VmbusChannelState next)
+{
+    if (chan->state != VMBUS_CHANNEL_OPEN || chan->closing) {
+        return;
+    }
+    chan->closing = true;
+    chan->ops->close(chan, chan->opaque);
+    chan->closing = false;
+    chan->state = next;
+    detach(chan);
+    vmbus_bus_event(chan->bus, VMBUS_EVENT_CHANNEL_CLOSED, chan->offer.name,
+                    chan->relid, "");
+}
+
+/* While the device is in open() or close(), its caller does the closing. */
+static void corrupt(VmbusChannel *chan, const char *why)
+{
+    chan->corruptions++;
+    chan->corruption = why;
+    chan->broken = true;
+    vmbus_bus_event(chan->bus, VMBUS_EVENT_CORRUPT, chan->offer.name,
+                    chan->relid, why);
+    if (!chan->opening) {
+        vmbus_channel_close(chan, VMBUS_CHANNEL_CORRUPT);
+    }
+}
+
+const char *vmbus_channel_retarget(VmbusChannel *chan, uint32_t vp)
+{
+    VmbusBus *bus = chan->bus;
+    void *route = NULL;
+
+    if (chan->state == VMBUS_CHANNEL_RESCINDED) {
+        return "The guest modified a channel that was withdrawn.";
+    }
+    if (chan->state != VMBUS_CHANNEL_OPEN) {
+        return "The guest modified a channel that is not open.";
+    }
+    /* Interrupts are switched off, or left off, by OPENCHANNEL alone. */
+    if (!chan->routed) {
+        return "The guest modified a channel that has interrupts off.";
+    }
+    if (vp == VMBUS_VP_NONE || !bus->ops->vp_exists(bus->opaque, vp)) {
+        return "The virtual processor for a channel does not exist.";
+    }
+    if (!bus->ops->prepare_signal(bus->opaque, chan, vp, bus->sint, &route)) {
+        return "The machine cannot signal the channel's processor.";
+    }
+    bus->ops->release_signal(bus->opaque, chan, chan->route);
+    chan->route = route;
+    chan->target_vp = vp;
+    return NULL;
+}
+
+/* The device's side */
+
+bool vmbus_channel_is_open(const VmbusChannel *chan)
+{
+    return chan->state == VMBUS_CHANNEL_OPEN && !chan->broken;
+}
+
+void *vmbus_channel_opaque(const VmbusChannel *chan)
+{
+    return chan->opaque;
+}
+
+void vmbus_channel_signalled(VmbusChannel *chan)
+{
+    chan->signals_received++;
+    if (vmbus_channel_is_open(chan)) {
+        chan->ops->signal(chan, chan->opaque);
+    }
+}
+
+static void publish_read(VmbusChannel *chan)
+{
+    signal_guest(chan, vmbus_ring_in_commit(&chan->in), &chan->in_counters);
+}
+
+VmbusRingResult vmbus_channel_receive(VmbusChannel *chan, VmbusPacket *pkt)
+{
+    VmbusRingResult result;
+    const char *why = NULL;
+    uint32_t len;
+
+    if (!vmbus_channel_is_open(chan)) {
+        return VMBUS_RING_CLOSED;
+    }
+    vmbus_ring_in_mask(&chan->in, true);
+    result = vmbus_ring_in_take(&chan->in, chan->packet, VMBUS_MAX_PACKET_SIZE,
+                                &len, &why);
+    if (result == VMBUS_RING_EMPTY) {
+        publish_read(chan);
+        vmbus_ring_in_mask(&chan->in, false);
+        /* A packet that came while signals were masked had none. */
+        if (vmbus_ring_in_poll(&chan->in, &why) == VMBUS_RING_EMPTY) {
+            return VMBUS_RING_EMPTY;
+        }
+        vmbus_ring_in_mask(&chan->in, true);
+        result = vmbus_ring_in_take(&chan->in, chan->packet,
+                                    VMBUS_MAX_PACKET_SIZE, &len, &why);
+    }
+    if (result == VMBUS_RING_OK) {
+        why = vmbus_packet_parse(chan->packet, len, pkt);
+        if (why) {
+            result = VMBUS_RING_CORRUPT;
+        }
+    }
+    if (result == VMBUS_RING_CORRUPT) {
+        corrupt(chan, why);
+        return result;
+    }
+    chan->in_counters.packets++;
+    chan->in_counters.bytes += pkt->data_len;
+    return VMBUS_RING_OK;
+}
+
+void vmbus_channel_flush(VmbusChannel *chan)
+{
+    if (vmbus_channel_is_open(chan)) {
+        signal_guest(chan, vmbus_ring_out_commit(&chan->out),
+                     &chan->out_counters);
+    }
+}
+
+static VmbusRingResult find_room(VmbusChannel *chan, uint32_t total,
+                                 const char **why)
+{
+    VmbusRingResult result = vmbus_ring_out_room(&chan->out, total, why);
+
+    if (result != VMBUS_RING_FULL) {
+        return result;
+    }
+    /*
+     * The guest must know of all packets before it computes its free space,
+     * and it may be waiting for room itself before it reads ours.
+     */
+    vmbus_channel_flush(chan);
+    publish_read(chan);
+    result = vmbus_ring_out_wait(&chan->out, total, why);
+    if (result == VMBUS_RING_FULL) {
+        chan->out_counters.full++;
+    }
+    return result;
+}
+
+VmbusRingResult vmbus_channel_send(VmbusChannel *chan, uint16_t type,
+                                   uint16_t flags, uint64_t trans_id,
+                                   const struct iovec *iov, int iovcnt)
+{
+    const uint32_t head = sizeof(VmbusPacketDescriptor);
+    VmbusPacketDescriptor desc;
+    VmbusRingResult result;
+    const char *why = NULL;
+    size_t len = 0;
+
+    if (!vmbus_channel_is_open(chan)) {
+        return VMBUS_RING_CLOSED;
+    }
+    for (int i = 0; i < iovcnt; i++) {
+        /* Lengths are 16 bits of 8 bytes on the wire. */
+        if (iov[i].iov_len > UINT16_MAX * 8u - head - len) {
+            return VMBUS_RING_TOO_LARGE;
+        }
+        len += iov[i].iov_len;
+    }
+    desc = (VmbusPacketDescriptor){
+        .type = type,
+        .offset8 = head / 8,
+        .len8 = (head + len + 7) / 8,
+        .flags = flags,
+        .trans_id = trans_id,
+    };
+    result = find_room(chan, desc.len8 * 8u + sizeof(VmbusPacketTrailer), &why);
+    if (result == VMBUS_RING_CORRUPT) {
+        corrupt(chan, why);
+    }
+    if (result != VMBUS_RING_OK) {
+        return result;
+    }
+    vmbus_ring_out_put(&chan->out, &desc, iov, iovcnt);
+    chan->out_counters.packets++;
+    chan->out_counters.bytes += len;
+    return VMBUS_RING_OK;
+}
+
+void vmbus_channel_info(const VmbusChannel *chan, VmbusChannelInfo *info)
+{
+    bool open = chan->mapping;
+
+    *info = (VmbusChannelInfo){
+        .offer = chan->offer,
+        .state = chan->state,
+        .relid = chan->relid,
+        .connection_id = chan->connection_id,
+        .target_vp = chan->target_vp,
+        .in_size = open ? chan->in.mem.size : 0,
+        .out_size = open ? chan->out.mem.size : 0,
+        .signals_received = chan->signals_received,
+        .in = chan->in_counters,
+        .out = chan->out_counters,
+        .corruptions = chan->corruptions,
+        .corruption = chan->corruption,
+    };
+}

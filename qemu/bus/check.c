@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What always holds between two calls of the bus. */
+#include "bus/bus-internal.h"
+
+static const char *check_closed(const VmbusChannel *chan)
+{
+    if (chan->mapping || chan->gpadl || chan->routed || chan->listening) {
+        return "A channel that is not open holds what an open one does.";
+    }
+    if (chan->target_vp != VMBUS_VP_NONE) {
+        return "A channel that is not open has a processor.";
+    }
+    return NULL;
+}
+
+static const char *check_open(const VmbusChannel *chan)
+{
+    const char *why;
+
+    if (!chan->mapping || !chan->gpadl || !chan->listening || !chan->packet) {
+        return "An open channel lacks what it needs.";
+    }
+    if (chan->routed != (chan->target_vp != VMBUS_VP_NONE)) {
+        return "A channel's route and processor disagree.";
+    }
+    if (!chan->gpadl->in_use || chan->gpadl->relid != chan->relid ||
+        vmbus_gpadl_find(&chan->bus->gpadls, chan->gpadl->id) !=
+            chan->gpadl) {
+        return "An open channel has the GPADL of another.";
+    }
+    if ((chan->in.mem.size + chan->out.mem.size) / VMBUS_PAGE_SIZE + 2 !=
+        chan->mapping->page_count) {
+        return "A channel's rings are not those of its mapping.";
+    }
+    why = vmbus_ring_in_check(&chan->in);
+    return why ? why : vmbus_ring_out_check(&chan->out);
+}
+
+static const char *check_channel(const VmbusBus *bus, const VmbusChannel *chan,
+                                 uint32_t relid)
+{
+    if (chan->bus != bus || chan->relid != relid) {
+        return "A channel stands under another one's relid.";
+    }
+    if (bus->state == VMBUS_DISCONNECTED &&
+        chan->state != VMBUS_CHANNEL_IDLE) {
+        return "A channel is offered and nobody is connected.";
+    }
+    if (!chan->ops != (chan->state == VMBUS_CHANNEL_RESCINDED)) {
+        return "A channel's device and state disagree.";
+    }
+    if ((chan->to_send & VMBUS_SEND_OFFER) &&
+        chan->state != VMBUS_CHANNEL_IDLE) {
+        return "A channel is to be offered twice.";
+    }
+    if ((chan->to_send & VMBUS_SEND_RESCIND) &&
+        chan->state != VMBUS_CHANNEL_RESCINDED) {
+        return "A channel that was not withdrawn is to be rescinded.";
+    }
+    return chan->state == VMBUS_CHANNEL_OPEN ? check_open(chan)
+                                             : check_closed(chan);
+}
+
+static const char *check_messages(const VmbusBus *bus, unsigned to_send)
+{
+    if (bus->senders.length != to_send) {
+        return "The list of channels that have messages is wrong.";
+    }
+    if (bus->waiting_count > VMBUS_MAX_WAITING ||
+        bus->waiting_head >= VMBUS_MAX_WAITING) {
+        return "The queue of the guest's messages is broken.";
+    }
+    if (bus->pumping) {
+        return NULL;
+    }
+    if (bus->restart) {
+        return "A new connection waits for an old one.";
+    }
+    if (!bus->in_flight && (bus->reply.len || to_send ||
+                            bus->send_alloffers || bus->waiting_count)) {
+        return "A message waits for nothing.";
+    }
+    return NULL;
+}
+
+const char *vmbus_bus_check(const VmbusBus *bus)
+{
+    const char *why = vmbus_gpadl_table_check(&bus->gpadls);
+    unsigned to_send = 0, open = 0, in_use = 0;
+    GHashTableIter iter;
+    gpointer value;
+
+    for (uint32_t i = 1; i < VMBUS_RELID_COUNT && !why; i++) {
+        const VmbusChannel *chan = bus->channels[i];
+
+        if (chan) {
+            to_send += chan->to_send != 0;
+            open += chan->state == VMBUS_CHANNEL_OPEN;
+            why = check_channel(bus, chan, i);
+        }
+    }
+    if (why) {
+        return why;
+    }
+    g_hash_table_iter_init(&iter, bus->gpadls.by_id);
+    while (g_hash_table_iter_next(&iter, NULL, &value)) {
+        in_use += ((const VmbusGpadl *)value)->in_use;
+    }
+    if (in_use != open) {
+        return "A GPADL is in use by no channel.";
+    }
+    if ((bus->state == VMBUS_CONNECTED) != (bus->version != 0)) {
+        return "The bus is connected without a version.";
+    }
+    if (bus->state == VMBUS_DISCONNECTED &&
+        (vmbus_gpadl_count(&bus->gpadls) || bus->offers_requested)) {
+        return "Something of a connection has outlived it.";
+    }
+    return check_messages(bus, to_send);
+}

@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * GPADLs: lists of guest memory that the guest describes once, in one message
+ * or more, and then names by a number.
+ */
+#ifndef VMBUS_GPADL_H
+#define VMBUS_GPADL_H
+
+#include <glib.h>
+
+#include "bus/packet.h"
+
+/* What one connection may describe; a page is 4096 bytes. */
+#define VMBUS_GPADL_MAX_COUNT 4096u
+#define VMBUS_GPADL_MAX_PAGES 262144u
+
+typedef struct VmbusGpadl {
+    uint32_t id, relid;
+    uint16_t range_count;
+    uint32_t declared; /* 8-byte words of all ranges */
+    uint32_t received; /* words that have come */
+    uint32_t room;     /* words that @words has room for */
+    uint64_t *words;   /* per range a VmbusGpaRange, then its page numbers */
+    bool complete;     /* all came, and the ranges are valid */
+    bool in_use;       /* a channel has its rings there */
+    bool tearing_down; /* the guest wants it gone; answered when unused */
+} VmbusGpadl;
+
+/* As g_try_realloc(): NULL if there is no memory, and @mem is as it was. */
+typedef void *VmbusReallocFn(void *mem, size_t size);
+
+typedef struct VmbusGpadlTable {
+    GHashTable *by_id; /* id -> VmbusGpadl, owned */
+    uint32_t pages;    /* declared by all of them */
+    VmbusReallocFn *reallocate;
+} VmbusGpadlTable;
+
+void vmbus_gpadl_table_init(VmbusGpadlTable *table);
+void vmbus_gpadl_table_destroy(VmbusGpadlTable *table);
+
+VmbusGpadl *vmbus_gpadl_find(const VmbusGpadlTable *table, uint32_t id);
+uint32_t vmbus_gpadl_count(const VmbusGpadlTable *table);
+
+/*
+ * Begins a GPADL of @range_count ranges in @buflen bytes.  Returns NULL with
+ * a sentence in *@why if that can't be.
+ */
+VmbusGpadl *vmbus_gpadl_begin(VmbusGpadlTable *table, uint32_t relid,
+                              uint32_t id, uint16_t range_count,
+                              uint16_t buflen, const char **why);
+/*
+ * Adds the @len bytes at @data, which need no alignment, and checks the ranges
+ * when all have come.  Returns NULL, or a sentence; then the caller removes
+ * the GPADL.  Memory grows with what comes, not with what was declared.
+ */
+const char *vmbus_gpadl_append(VmbusGpadlTable *table, VmbusGpadl *gpadl,
+                               const void *data, size_t len);
+/* Frees it; it must not be in use. */
+void vmbus_gpadl_remove(VmbusGpadlTable *table, VmbusGpadl *gpadl);
+/* Removes what channel @relid has, or all if it is 0. */
+void vmbus_gpadl_remove_all(VmbusGpadlTable *table, uint32_t relid);
+
+/*
+ * The page numbers of a GPADL that can hold rings: complete, one range, whole
+ * pages.  Returns NULL with a sentence in *@why if it can't.
+ */
+const uint64_t *vmbus_gpadl_ring_pages(const VmbusGpadl *gpadl,
+                                       uint32_t *count, const char **why);
+
+/* Debug: NULL, or a sentence that says what is broken. */
+const char *vmbus_gpadl_table_check(const VmbusGpadlTable *table);
+
+#endif

@@ -1,0 +1,477 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The guest's messages.  A handler returns NULL, or a sentence if it refused;
+ * if the protocol has an error reply, the handler has sent it.
+ */
+#include "bus/bus-internal.h"
+
+/* The message, with zeros behind what the guest sent, and its real length. */
+typedef const char *VmbusHandler(VmbusBus *bus, const VmbusLetter *letter);
+
+typedef struct VmbusMessageKind {
+    const char *name;
+    VmbusHandler *handle; /* NULL: refused, for the reason in @refusal */
+    const char *refusal;
+    uint32_t min_version;
+    uint16_t min_len;
+    uint16_t id_offset; /* of the id that an event shows; 0: none */
+    bool disconnected;  /* allowed without a connection */
+} VmbusMessageKind;
+
+static const uint32_t accepted_versions[] = {
+    VMBUS_VERSION_2_4, VMBUS_VERSION_3_0, VMBUS_VERSION_4_0, VMBUS_VERSION_4_1,
+    VMBUS_VERSION_5_0, VMBUS_VERSION_5_1, VMBUS_VERSION_5_2, VMBUS_VERSION_5_3,
+};
+
+static bool version_accepted(const VmbusBus *bus, uint32_t version)
+{
+    for (size_t i = 0; i < G_N_ELEMENTS(accepted_versions); i++) {
+        if (accepted_versions[i] == version) {
+            return version <= bus->max_version;
+        }
+    }
+    return false;
+}
+
+static void send_version_response(VmbusBus *bus, uint32_t vp, uint8_t sint,
+                                  bool supported, uint8_t connection_state,
+                                  uint32_t connection_id)
+{
+    VmbusMsg msg = {.version_response = {
+                        .supported = supported,
+                        .connection_state = connection_state,
+                        .connection_id = connection_id,
+                    }};
+
+    vmbus_bus_reply(bus, vp, sint, &msg, VMBUS_MSG_VERSION_RESPONSE,
+                    sizeof(msg.version_response));
+}
+
+static const char *handle_initiate_contact(VmbusBus *bus,
+                                           const VmbusLetter *letter)
+{
+    const VmbusMsgInitiateContact *msg = &letter->msg.initiate_contact;
+    uint32_t version = msg->version;
+    /* Older hosts answered on VP 0 only, and older guests rely on that. */
+    uint32_t vp = version >= VMBUS_VERSION_3_0 ? msg->target_vp : 0;
+    bool multiclient =
+        letter->conn_id == VMBUS_MULTICLIENT_MESSAGE_CONNECTION_ID;
+    uint8_t sint = version >= VMBUS_VERSION_5_0 && multiclient
+                       ? msg->msg_sint
+                       : VMBUS_MESSAGE_SINT;
+    bool sint_valid = sint > 0 && sint < VMBUS_SINT_COUNT;
+    bool vp_valid = bus->ops->vp_exists(bus->opaque, vp);
+    uint8_t reply_sint = sint_valid ? sint : VMBUS_MESSAGE_SINT;
+    /* The guest may at least be listening on its boot processor. */
+    uint32_t reply_vp = vp_valid ? vp : 0;
+
+    /* A kernel that came up after a crash says no UNLOAD for the dead one. */
+    vmbus_bus_disconnect(bus);
+    if (!version_accepted(bus, version)) {
+        send_version_response(bus, reply_vp, reply_sint, false, 0, 0);
+        return "The guest asked for a version that the bus does not accept.";
+    }
+    if (!sint_valid) {
+        send_version_response(bus, reply_vp, reply_sint, false, 0, 0);
+        return "The synthetic interrupt for messages is out of range.";
+    }
+    if (!vp_valid) {
+        send_version_response(bus, reply_vp, sint, true,
+                              VMBUS_CONNECT_FAILED_UNKNOWN, 0);
+        return "The virtual processor for messages does not exist.";
+    }
+    if (!msg->monitor_page1 != !msg->monitor_page2) {
+        send_version_response(bus, vp, sint, true,
+                              VMBUS_CONNECT_FAILED_UNKNOWN, 0);
+        return "The guest gave one monitor page, not two or none.";
+    }
+    bus->state = VMBUS_CONNECTED;
+    bus->version = version;
+    bus->target_vp = vp;
+    bus->sint = sint;
+    bus->connects++;
+    send_version_response(bus, vp, sint, true, VMBUS_CONNECT_SUCCESSFUL,
+                          version >= VMBUS_VERSION_5_0
+                              ? VMBUS_MESSAGE_CONNECTION_ID
+                              : version);
+    vmbus_bus_event(bus, VMBUS_EVENT_CONNECTED, "", version, "");
+    return NULL;
+}
+
+static const char *handle_unload(VmbusBus *bus, const VmbusLetter *letter)
+{
+    uint32_t vp = bus->target_vp;
+    uint8_t sint = bus->sint;
+    VmbusMsg msg = {0};
+
+    vmbus_bus_disconnect(bus);
+    vmbus_bus_reply(bus, vp, sint, &msg, VMBUS_MSG_UNLOAD_RESPONSE,
+                    sizeof(msg.header));
+    return NULL;
+}
+
+static const char *handle_request_offers(VmbusBus *bus,
+                                         const VmbusLetter *letter)
+{
+    if (bus->offers_requested) {
+        return "The offers have been delivered already.";
+    }
+    bus->offers_requested = true;
+    bus->send_alloffers = true;
+    vmbus_bus_send_offers(bus);
+    return NULL;
+}
+
+/* The channel that the guest knows by @relid, or NULL. */
+static VmbusChannel *find_channel(VmbusBus *bus, uint32_t relid)
+{
+    VmbusChannel *chan =
+        relid < VMBUS_RELID_COUNT ? bus->channels[relid] : NULL;
+
+    return chan && chan->state != VMBUS_CHANNEL_IDLE ? chan : NULL;
+}
+
+static void send_gpadl_created(VmbusBus *bus, uint32_t relid, uint32_t gpadl,
+                               const char *why)
+{
+    VmbusMsg msg = {.gpadl_created = {
+                        .relid = relid,
+                        .gpadl = gpadl,
+                        .status = why ? VMBUS_STATUS_UNSUCCESSFUL
+                                      : VMBUS_STATUS_SUCCESS,
+                    }};
+
+    vmbus_bus_answer(bus, &msg, VMBUS_MSG_GPADL_CREATED,
+                     sizeof(msg.gpadl_created));
+}
+
+/* Adds @data; answers when that was the last of it, or on failure. */
+static const char *gpadl_add(VmbusBus *bus, VmbusGpadl *gpadl,
+                             const void *data, size_t len)
+{
+    const char *why = vmbus_gpadl_append(&bus->gpadls, gpadl, data, len);
+
+    if (why || gpadl->complete) {
+        send_gpadl_created(bus, gpadl->relid, gpadl->id, why);
+    }
+    if (why) {
+        vmbus_gpadl_remove(&bus->gpadls, gpadl);
+    }
+    return why;
+}
+
+static const char *handle_gpadl_header(VmbusBus *bus,
+                                       const VmbusLetter *letter)
+{
+    const VmbusMsgGpadlHeader *msg = &letter->msg.gpadl_header;
+    const char *why = "A GPADL is for a channel that the guest has not got.";
+    VmbusGpadl *gpadl = NULL;
+
+    if (find_channel(bus, msg->relid)) {
+        gpadl = vmbus_gpadl_begin(&bus->gpadls, msg->relid, msg->gpadl,
+                                  msg->rangecount, msg->range_buflen, &why);
+    }
+    if (!gpadl) {
+        send_gpadl_created(bus, msg->relid, msg->gpadl, why);
+        return why;
+    }
+    return gpadl_add(bus, gpadl, letter->msg.bytes + sizeof(*msg),
+                     letter->len - sizeof(*msg));
+}
+
+static const char *handle_gpadl_body(VmbusBus *bus, const VmbusLetter *letter)
+{
+    const VmbusMsgGpadlBody *msg = &letter->msg.gpadl_body;
+    VmbusGpadl *gpadl = vmbus_gpadl_find(&bus->gpadls, msg->gpadl);
+
+    /* No reply: it would need a relid, which this message has not. */
+    if (!gpadl) {
+        return "More pages came for a GPADL that does not exist.";
+    }
+    if (gpadl->complete) {
+        return "More pages came for a GPADL that is complete.";
+    }
+    return gpadl_add(bus, gpadl, letter->msg.bytes + sizeof(*msg),
+                     letter->len - sizeof(*msg));
+}
+
+static const char *handle_gpadl_teardown(VmbusBus *bus,
+                                         const VmbusLetter *letter)
+{
+    const VmbusMsgGpadlTeardown *msg = &letter->msg.gpadl_teardown;
+    VmbusGpadl *gpadl = vmbus_gpadl_find(&bus->gpadls, msg->gpadl);
+    VmbusMsg reply = {.gpadl_torndown = {.gpadl = msg->gpadl}};
+
+    /* The protocol has no reply that says no. */
+    if (!gpadl) {
+        return "The guest tore down a GPADL that does not exist.";
+    }
+    if (gpadl->relid != msg->relid) {
+        return "The guest tore down a GPADL of another channel.";
+    }
+    if (!gpadl->complete) {
+        return "The guest tore down a GPADL that is not complete.";
+    }
+    if (gpadl->tearing_down) {
+        return "The guest tore down a GPADL twice.";
+    }
+    if (gpadl->in_use) {
+        /* Answered when the channel is closed, as real hosts do. */
+        gpadl->tearing_down = true;
+        return NULL;
+    }
+    vmbus_gpadl_remove(&bus->gpadls, gpadl);
+    vmbus_bus_answer(bus, &reply, VMBUS_MSG_GPADL_TORNDOWN,
+                     sizeof(reply.gpadl_torndown));
+    return NULL;
+}
+
+static const char *handle_open(VmbusBus *bus, const VmbusLetter *letter)
+{
+    const VmbusMsgOpen *msg = &letter->msg.open;
+    VmbusChannel *chan = find_channel(bus, msg->relid);
+    VmbusMsg reply = {
+        .open_result = {.relid = msg->relid, .openid = msg->openid}};
+    const char *why = "The guest opened a channel that it has not got.";
+
+    if (chan) {
+        why = vmbus_channel_open(chan, msg);
+    }
+    reply.open_result.status =
+        why ? VMBUS_STATUS_UNSUCCESSFUL : VMBUS_STATUS_SUCCESS;
+    vmbus_bus_answer(bus, &reply, VMBUS_MSG_OPENCHANNEL_RESULT,
+                     sizeof(reply.open_result));
+    return why;
+}
+
+static const char *handle_close(VmbusBus *bus, const VmbusLetter *letter)
+{
+    VmbusChannel *chan = find_channel(bus, letter->msg.relid.relid);
+
+    if (!chan) {
+        return "The guest closed a channel that it has not got.";
+    }
+    switch (chan->state) {
+    case VMBUS_CHANNEL_OPEN:
+        vmbus_channel_close(chan, VMBUS_CHANNEL_OFFERED);
+        return NULL;
+    case VMBUS_CHANNEL_CORRUPT:
+        chan->state = VMBUS_CHANNEL_OFFERED;
+        return NULL;
+    case VMBUS_CHANNEL_RESCINDED:
+        /* Linux closes a channel after it has heard of the rescind. */
+        return NULL;
+    default:
+        return "The guest closed a channel that is not open.";
+    }
+}
+
+static const char *handle_relid_released(VmbusBus *bus,
+                                         const VmbusLetter *letter)
+{
+    VmbusChannel *chan = find_channel(bus, letter->msg.relid.relid);
+
+    if (!chan) {
+        return "The guest released a channel that it has not got.";
+    }
+    if (chan->state == VMBUS_CHANNEL_OPEN ||
+        chan->state == VMBUS_CHANNEL_CORRUPT) {
+        return "The guest released a channel that it has not closed.";
+    }
+    vmbus_bus_release(chan);
+    return NULL;
+}
+
+static const char *handle_modify_channel(VmbusBus *bus,
+                                         const VmbusLetter *letter)
+{
+    const VmbusMsgModifyChannel *msg = &letter->msg.modify_channel;
+    VmbusChannel *chan = find_channel(bus, msg->relid);
+    const char *why = "The guest modified a channel that it has not got.";
+
+    if (chan) {
+        why = vmbus_channel_retarget(chan, msg->target_vp);
+    }
+    if (bus->version >= VMBUS_VERSION_5_3) {
+        VmbusMsg reply = {.modify_channel_response = {
+                              .relid = msg->relid,
+                              .status = why ? VMBUS_STATUS_UNSUCCESSFUL
+                                            : VMBUS_STATUS_SUCCESS,
+                          }};
+
+        vmbus_bus_answer(bus, &reply, VMBUS_MSG_MODIFYCHANNEL_RESPONSE,
+                         sizeof(reply.modify_channel_response));
+    }
+    return why;
+}
+
+static const char *handle_tl_connect(VmbusBus *bus, const VmbusLetter *letter)
+{
+    const VmbusMsgTlConnectRequest *msg = &letter->msg.tl_connect_request;
+
+    /* Guests before 4.1 do not know the reply. */
+    if (bus->version >= VMBUS_VERSION_4_1) {
+        VmbusMsg reply = {.tl_connect_result = {
+                              .endpoint_id = msg->endpoint_id,
+                              .service_id = msg->service_id,
+                              /* Windows shows its user an error by this. */
+                              .status = VMBUS_STATUS_CONNECTION_REFUSED,
+                          }};
+
+        vmbus_bus_answer(bus, &reply, VMBUS_MSG_TL_CONNECT_RESULT,
+                         sizeof(reply.tl_connect_result));
+    }
+    return "No service of the host listens for the guest's socket.";
+}
+
+static const char from_host[] = "The guest sent a message that only hosts do.";
+static const char no_reserved[] = "The bus has no reserved channels.";
+static const char needs_feature[] =
+    "The message needs a feature that was not agreed on.";
+
+#define RELID_AT offsetof(VmbusMsgRelid, relid)
+
+static const VmbusMessageKind kinds[VMBUS_MSG_COUNT] = {
+    [VMBUS_MSG_OFFERCHANNEL] = {"OFFERCHANNEL", .refusal = from_host},
+    [VMBUS_MSG_RESCIND_CHANNELOFFER] = {"RESCIND_CHANNELOFFER",
+                                        .refusal = from_host},
+    [VMBUS_MSG_REQUESTOFFERS] = {"REQUESTOFFERS", handle_request_offers,
+                                 .min_len = sizeof(VmbusMsgHeader)},
+    [VMBUS_MSG_ALLOFFERS_DELIVERED] = {"ALLOFFERS_DELIVERED",
+                                       .refusal = from_host},
+    [VMBUS_MSG_OPENCHANNEL] = {"OPENCHANNEL", handle_open,
+                               .min_len = sizeof(VmbusMsgOpen),
+                               .id_offset = RELID_AT},
+    [VMBUS_MSG_OPENCHANNEL_RESULT] = {"OPENCHANNEL_RESULT",
+                                      .refusal = from_host},
+    [VMBUS_MSG_CLOSECHANNEL] = {"CLOSECHANNEL", handle_close,
+                                .min_len = sizeof(VmbusMsgRelid),
+                                .id_offset = RELID_AT},
+    [VMBUS_MSG_GPADL_HEADER] = {"GPADL_HEADER", handle_gpadl_header,
+                                .min_len = sizeof(VmbusMsgGpadlHeader),
+                                .id_offset =
+                                    offsetof(VmbusMsgGpadlHeader, gpadl)},
+    [VMBUS_MSG_GPADL_BODY] = {"GPADL_BODY", handle_gpadl_body,
+                              .min_len = sizeof(VmbusMsgGpadlBody),
+                              .id_offset = offsetof(VmbusMsgGpadlBody, gpadl)},
+    [VMBUS_MSG_GPADL_CREATED] = {"GPADL_CREATED", .refusal = from_host},
+    [VMBUS_MSG_GPADL_TEARDOWN] = {"GPADL_TEARDOWN", handle_gpadl_teardown,
+                                  .min_len = sizeof(VmbusMsgGpadlTeardown),
+                                  .id_offset =
+                                      offsetof(VmbusMsgGpadlTeardown, gpadl)},
+    [VMBUS_MSG_GPADL_TORNDOWN] = {"GPADL_TORNDOWN", .refusal = from_host},
+    [VMBUS_MSG_RELID_RELEASED] = {"RELID_RELEASED", handle_relid_released,
+                                  .min_len = sizeof(VmbusMsgRelid),
+                                  .id_offset = RELID_AT},
+    [VMBUS_MSG_INITIATE_CONTACT] = {"INITIATE_CONTACT",
+                                    handle_initiate_contact,
+                                    .min_len = sizeof(VmbusMsgInitiateContact),
+                                    .id_offset = offsetof(
+                                        VmbusMsgInitiateContact, version),
+                                    .disconnected = true},
+    [VMBUS_MSG_VERSION_RESPONSE] = {"VERSION_RESPONSE", .refusal = from_host},
+    [VMBUS_MSG_UNLOAD] = {"UNLOAD", handle_unload,
+                          .min_len = sizeof(VmbusMsgHeader)},
+    [VMBUS_MSG_UNLOAD_RESPONSE] = {"UNLOAD_RESPONSE", .refusal = from_host},
+    [VMBUS_MSG_OPEN_RESERVED] = {"OPEN_RESERVED", .refusal = no_reserved,
+                                 .min_version = VMBUS_VERSION_4_0},
+    [VMBUS_MSG_CLOSE_RESERVED] = {"CLOSE_RESERVED", .refusal = no_reserved,
+                                  .disconnected = true},
+    [VMBUS_MSG_CLOSE_RESERVED_RESPONSE] = {"CLOSE_RESERVED_RESPONSE",
+                                           .refusal = from_host},
+    [VMBUS_MSG_TL_CONNECT_REQUEST] = {"TL_CONNECT_REQUEST", handle_tl_connect,
+                                      .min_version = VMBUS_VERSION_4_0,
+                                      .min_len =
+                                          sizeof(VmbusMsgTlConnectRequest)},
+    [VMBUS_MSG_MODIFYCHANNEL] = {"MODIFYCHANNEL", handle_modify_channel,
+                                 .min_version = VMBUS_VERSION_4_1,
+                                 .min_len = sizeof(VmbusMsgModifyChannel),
+                                 .id_offset = RELID_AT},
+    [VMBUS_MSG_TL_CONNECT_RESULT] = {"TL_CONNECT_RESULT",
+                                     .refusal = from_host},
+    [VMBUS_MSG_MODIFYCHANNEL_RESPONSE] = {"MODIFYCHANNEL_RESPONSE",
+                                          .refusal = from_host},
+    [VMBUS_MSG_MODIFY_CONNECTION] = {"MODIFY_CONNECTION",
+                                     .refusal = needs_feature,
+                                     .min_version = VMBUS_VERSION_6_0},
+    [VMBUS_MSG_MODIFY_CONNECTION_RESPONSE] = {"MODIFY_CONNECTION_RESPONSE",
+                                              .refusal = from_host},
+    [VMBUS_MSG_PAUSE] = {"PAUSE", .refusal = needs_feature,
+                         .min_version = VMBUS_VERSION_6_0},
+    [VMBUS_MSG_PAUSE_RESPONSE] = {"PAUSE_RESPONSE", .refusal = from_host},
+    [VMBUS_MSG_RESUME] = {"RESUME", .refusal = needs_feature,
+                          .min_version = VMBUS_VERSION_6_0},
+};
+
+static const VmbusMessageKind *find_kind(uint32_t type)
+{
+    return type < VMBUS_MSG_COUNT && kinds[type].name ? &kinds[type] : NULL;
+}
+
+const char *vmbus_message_name(uint32_t type)
+{
+    const VmbusMessageKind *kind = find_kind(type);
+
+    return kind ? kind->name : "";
+}
+
+bool vmbus_message_restarts(const VmbusBus *bus, const VmbusLetter *letter)
+{
+    const VmbusMessageKind *kind = find_kind(letter->msg.header.type);
+
+    if (letter->len < sizeof(VmbusMsgHeader) || !kind ||
+        letter->len < kind->min_len) {
+        return false;
+    }
+    return kind->handle == handle_initiate_contact ||
+           (kind->handle == handle_unload && bus->state == VMBUS_CONNECTED);
+}
+
+static const char *validate_message(const VmbusBus *bus,
+                                    const VmbusLetter *letter,
+                                    const VmbusMessageKind *kind)
+{
+    if (!kind) {
+        return "The guest sent a message of an unknown type.";
+    }
+    if (kind->refusal == from_host) {
+        return from_host;
+    }
+    if (letter->len < kind->min_len) {
+        return "The guest sent a message that is too short for its type.";
+    }
+    if (bus->state != VMBUS_CONNECTED && !kind->disconnected) {
+        return "The guest sent a message before it was connected.";
+    }
+    if (bus->state == VMBUS_CONNECTED && bus->version < kind->min_version) {
+        return "The guest sent a message of a later version.";
+    }
+    return kind->refusal;
+}
+
+void vmbus_message_handle(VmbusBus *bus, const VmbusLetter *letter)
+{
+    const VmbusMessageKind *kind;
+    const char *why;
+    uint32_t id = 0;
+
+    bus->messages_in++;
+    if (letter->len < sizeof(VmbusMsgHeader)) {
+        vmbus_bus_refuse(bus, "", 0, "The guest sent less than a message.");
+        return;
+    }
+    kind = find_kind(letter->msg.header.type);
+    if (kind && kind->id_offset) {
+        memcpy(&id, letter->msg.bytes + kind->id_offset, sizeof(id));
+    }
+    vmbus_bus_event(bus, VMBUS_EVENT_MESSAGE_IN, kind ? kind->name : "", id,
+                    "");
+    why = validate_message(bus, letter, kind);
+    if (!why) {
+        why = kind->handle(bus, letter);
+    }
+    if (why) {
+        vmbus_bus_refuse(bus, kind ? kind->name : "",
+                         kind ? id : letter->msg.header.type, why);
+    }
+}
