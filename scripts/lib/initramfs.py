@@ -71,7 +71,7 @@ class Modules:
         return lzma.decompress(data) if data[:6] == b'\xfd7zXZ\0' else data
 
     def add_to(self, archive, names):
-        """With what they depend on, dependencies first."""
+        """With what they depend on; returns them, dependencies first."""
         order = []
 
         def visit(name):
@@ -89,8 +89,7 @@ class Modules:
 
         for name in names:
             visit(name.replace('-', '_'))
-        archive.file('lib/modules/order',
-                     ''.join(f'{n}\n' for n in order).encode())
+        return order
 
 
 def libraries(program):
@@ -125,6 +124,8 @@ def main():
     parser.add_argument('--busybox', help='with a link for each applet')
     parser.add_argument('--modules-from', metavar='DIR')
     parser.add_argument('--module', action='append', default=[])
+    parser.add_argument('--spare-module', action='append', default=[],
+                        help='is there, but is not loaded at boot')
     parser.add_argument('--file', action='append', type=pair, default=[])
     parser.add_argument('--tree', action='append', type=pair, default=[],
                         help='the files of a directory')
@@ -144,7 +145,11 @@ def main():
             if applet != 'busybox':
                 archive.link(f'bin/{applet}', 'busybox')
     if args.modules_from:
-        Modules(args.modules_from).add_to(archive, args.module)
+        modules = Modules(args.modules_from)
+        modules.add_to(archive, args.spare_module)
+        order = modules.add_to(archive, args.module)
+        archive.file('lib/modules/order',
+                     ''.join(f'{name}\n' for name in order).encode())
     for guest, host in args.program:
         archive.file(guest, pathlib.Path(host).read_bytes(), 0o755)
         for where, library in libraries(host):

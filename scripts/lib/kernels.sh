@@ -4,8 +4,12 @@
 # Guests: Debian's kernels and an initial file system of busybox, in
 # build/guest/VERSION/{vmlinuz,initramfs}.
 
-# What a guest on VMBus loads.
-GUEST_MODULES=(hv_vmbus hv_utils)
+GUEST_VERSIONS=(6.1 6.12)
+
+# What a guest on VMBus loads; msr lets tests act on the SynIC.
+guest_modules() {
+    printf '%s\n' --module hv_vmbus --module hv_utils --spare-module msr
+}
 
 kernel_suite() { # VERSION
     case $1 in
@@ -19,7 +23,7 @@ kernel_suite() { # VERSION
 # set PACKAGE_DIR to where it is unpacked.
 package_files() {
     local suite=$1 package=$2 current=$CACHE/packages/$1-$2
-    if [[ ! -e $current ]]; then
+    if [[ ! -e $current || ! -d $CACHE/packages/$(<"$current") ]]; then
         suite_setup "$suite"
         with_lock "package-$package" step "package-$suite-$package" \
             "downloading $package of $suite" unpack_package "$suite" "$package"
@@ -96,11 +100,9 @@ guest_initramfs() { # VERSION OUTPUT ARGUMENT...
 
 # guests_prepare VERSION...
 guests_prepare() {
-    local version dir module options=()
+    local version dir options
     guest_busybox
-    for module in "${GUEST_MODULES[@]}"; do
-        options+=(--module "$module")
-    done
+    mapfile -t options < <(guest_modules)
     for version in "$@"; do
         dir=$OUT/guest/$version
         mkdir -p "$dir"
@@ -108,5 +110,62 @@ guests_prepare() {
         ln -sfn "$KERNEL_IMAGE" "$dir/vmlinuz"
         step "guest-$version" "initial file system for Linux $version" \
             guest_initramfs "$version" "$dir/initramfs" "${options[@]}"
+    done
+}
+
+# For a guest that catches its own crash, in
+# build/guest/VERSION/initramfs-crash: the initial file system once more, with
+# a crash kernel and what loads it.
+crash_prepare() { # VERSION...
+    local version dir arguments
+    mkdir -p "$OUT/guest/bin"
+    step crash-load "program that loads a crash kernel" \
+        gcc -O2 -Wall -Werror -static -o "$OUT/guest/bin/crash-load" \
+        "$TOP/scripts/guest/crash-load.c"
+    mapfile -t arguments < <(guest_modules)
+    for version in "$@"; do
+        dir=$OUT/guest/$version
+        guest_kernel "$version"
+        step "guest-$version-crash" "crash kernel for Linux $version" \
+            guest_initramfs "$version" "$dir/initramfs-crash" \
+            "${arguments[@]}" \
+            --file "/sbin/crash-load=$OUT/guest/bin/crash-load" \
+            --file "/crash/vmlinuz=$KERNEL_IMAGE" \
+            --file "/crash/initramfs=$dir/initramfs"
+    done
+}
+
+# A machine with KVM in it, for the tests on real KVM: QEMU emulates it, and
+# inside it runs QEMU once more.
+NESTED_KERNELS=(6.12)
+
+nested_prepare() {
+    local version dir program firmware file arguments=()
+    for program in qemu-system-x86_64 hvctl; do
+        if [[ ! -x $OUT/bin/$program ]]; then
+            die "build/bin/$program is missing"
+        fi
+        mkdir -p "$OUT/guest/bin"
+        strip -o "$OUT/guest/bin/$program" "$OUT/bin/$program"
+        arguments+=(--program "/bin/$program=$OUT/guest/bin/$program")
+    done
+    for firmware in seabios/bios-256k.bin qemu/kvmvapic.bin \
+        qemu/linuxboot_dma.bin; do
+        file=/usr/share/$firmware
+        [[ -f $file ]] || die "$file is missing; install seabios and" \
+            "qemu-system-data"
+        arguments+=(--file "$file=$file")
+    done
+    for version in "${GUEST_VERSIONS[@]}"; do
+        dir=$OUT/guest/$version
+        arguments+=(--file "/guest/$version/vmlinuz=$dir/vmlinuz"
+            --file "/guest/$version/initramfs=$dir/initramfs")
+    done
+    for version in "${NESTED_KERNELS[@]}"; do
+        guest_kernel "$version"
+        dir=$OUT/guest/$version
+        step "nested-$version" "machine with KVM, Linux $version" \
+            guest_initramfs "$version" "$dir/initramfs-kvm" \
+            --module kvm-amd "${arguments[@]}"
     done
 }

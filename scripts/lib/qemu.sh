@@ -59,6 +59,16 @@ qemu_download() {
     rm -rf "$dir/new"
 }
 
+# Take QEMU's source from a tree instead of the archive.
+qemu_use_source() { # DIR
+    [[ -f $1/VERSION && -x $1/configure ]] ||
+        die -"$EXIT_USAGE" "\"$1\" is not a source tree of QEMU"
+    [[ $(<"$1/VERSION") == "$QEMU_VERSION".* ]] ||
+        warn "$1 is QEMU $(<"$1/VERSION"); the patches are made for" \
+            "$QEMU_VERSION"
+    QEMU_SOURCE_DIR=$(cd "$1" && pwd)
+}
+
 # A tree that somebody gave: its content is the key.
 qemu_tree_key() { # DIR
     (cd "$1" && find . -name .git -prune -o -path './roms/*/*' -prune \
