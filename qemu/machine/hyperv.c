@@ -238,15 +238,18 @@ static void finish_post(HvSintRoute *route, int status)
 static int fill_slot(SynICState *synic, uint32_t sint,
                      const struct hyperv_message *msg)
 {
-    int ret;
+    HvSlotResult ret;
 
     if (!synic->msg_page_addr) {
         return -ENXIO;
     }
     ret = hv_message_slot_post(msg_page(synic), sint, (const void *)msg);
+    if (ret == HV_SLOT_INVALID) {
+        return -EINVAL;
+    }
     memory_region_set_dirty(&synic->msg_page_mr, sint * sizeof(*msg),
                             sizeof(*msg));
-    return ret;
+    return ret == HV_SLOT_BUSY ? -EAGAIN : 0;
 }
 
 static void do_post(CPUState *cs, run_on_cpu_data data)

@@ -330,7 +330,7 @@ static uint16_t receive_message(const struct hyperv_post_message_input *in,
 }
 
 static const uint32_t message_connections[] = {
-    VMBUS_MESSAGE_CONNECTION_ID, VMBUS_MESSAGE_CONNECTION_ID_4,
+    VMBUS_MESSAGE_CONNECTION_ID, VMBUS_MULTICLIENT_MESSAGE_CONNECTION_ID,
 };
 
 static bool parse_version(const char *str, uint32_t *version)

@@ -43,7 +43,7 @@ static VMBusChannelInfo *describe_channel(VmbusChannel *chan)
     info->connection_id = c.connection_id;
     info->state = qapi_states[c.state];
     if (c.state == VMBUS_CHANNEL_OPEN &&
-        c.target_vp != VMBUS_VP_INDEX_DISABLE_INTERRUPT) {
+        c.target_vp != VMBUS_VP_NONE) {
         info->has_target_vp = true;
         info->target_vp = c.target_vp;
     }
