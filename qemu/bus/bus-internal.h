@@ -38,9 +38,9 @@ struct VmbusChannel {
     uint32_t target_vp;
     VmbusRingIn in;
     VmbusRingOut out;
-    bool opening; /* the device's open() is running */
-    bool closing; /* the device's close() is running */
-    bool broken;  /* corrupt: no more packets */
+    bool opening;    /* the device's open() is running */
+    bool closing;    /* the device's close() is running */
+    bool broken;     /* corrupt: no more packets */
     uint8_t *packet; /* VMBUS_MAX_PACKET_SIZE bytes, kept when closed */
 
     unsigned to_send; /* VMBUS_SEND_* */
@@ -94,8 +94,8 @@ void vmbus_bus_event(VmbusBus *bus, VmbusEventKind kind, const char *name,
 void vmbus_bus_refuse(VmbusBus *bus, const char *name, uint32_t id,
                       const char *sentence);
 /* Sends the reply to the message being handled: one at most. */
-void vmbus_bus_reply(VmbusBus *bus, uint32_t vp, uint8_t sint,
-                     VmbusMsg *msg, uint32_t type, uint32_t len);
+void vmbus_bus_reply(VmbusBus *bus, uint32_t vp, uint8_t sint, VmbusMsg *msg,
+                     uint32_t type, uint32_t len);
 /* The same, to the connection's VP and SINT. */
 void vmbus_bus_answer(VmbusBus *bus, VmbusMsg *msg, uint32_t type,
                       uint32_t len);

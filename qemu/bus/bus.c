@@ -127,8 +127,7 @@ void vmbus_bus_reply(VmbusBus *bus, uint32_t vp, uint8_t sint, VmbusMsg *msg,
     memcpy(&bus->reply.msg, msg, len);
 }
 
-void vmbus_bus_answer(VmbusBus *bus, VmbusMsg *msg, uint32_t type,
-                      uint32_t len)
+void vmbus_bus_answer(VmbusBus *bus, VmbusMsg *msg, uint32_t type, uint32_t len)
 {
     vmbus_bus_reply(bus, bus->target_vp, bus->sint, msg, type, len);
 }
@@ -228,8 +227,8 @@ static void send_letter(VmbusBus *bus, const VmbusLetter *letter)
     const char *name = vmbus_message_name(letter->msg.header.type);
     int ret;
 
-    vmbus_bus_event(bus, VMBUS_EVENT_MESSAGE_OUT, name,
-                    letter->msg.header.type, "");
+    vmbus_bus_event(bus, VMBUS_EVENT_MESSAGE_OUT, name, letter->msg.header.type,
+                    "");
     bus->in_flight = true;
     ret = bus->ops->post_message(bus->opaque, letter->vp, letter->sint,
                                  &letter->msg, letter->len);
@@ -343,8 +342,7 @@ static void offer_if_possible(VmbusChannel *chan)
 void vmbus_bus_send_offers(VmbusBus *bus)
 {
     for (uint32_t i = 1; i < VMBUS_RELID_COUNT; i++) {
-        if (bus->channels[i] &&
-            bus->channels[i]->state == VMBUS_CHANNEL_IDLE) {
+        if (bus->channels[i] && bus->channels[i]->state == VMBUS_CHANNEL_IDLE) {
             vmbus_bus_send_later(bus->channels[i], VMBUS_SEND_OFFER);
         }
     }
@@ -363,8 +361,7 @@ void vmbus_bus_release(VmbusChannel *chan)
     channel_free(chan);
     for (uint32_t i = 1; i < VMBUS_RELID_COUNT; i++) {
         if (bus->channels[i] &&
-            vmbus_guid_equal(&bus->channels[i]->offer.instance_id,
-                             &instance)) {
+            vmbus_guid_equal(&bus->channels[i]->offer.instance_id, &instance)) {
             offer_if_possible(bus->channels[i]);
         }
     }

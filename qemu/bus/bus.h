@@ -79,6 +79,8 @@ VmbusBus *vmbus_bus_new(const VmbusMachineOps *ops, void *opaque);
 /* All devices are closed and withdrawn first; no message is sent. */
 void vmbus_bus_free(VmbusBus *bus);
 
+/* True if the bus can speak @version, major << 16 | minor. */
+bool vmbus_version_known(uint32_t version);
 /* Highest version that the bus accepts, major << 16 | minor; default: all. */
 void vmbus_bus_set_max_version(VmbusBus *bus, uint32_t version);
 

@@ -76,8 +76,8 @@ static const char *set_up_rings(VmbusChannel *chan, uint32_t offset)
     if (why) {
         return why;
     }
-    vmbus_ring_mem_init(&mem, chan->mapping, offset, pages - offset,
-                        mark_dirty, chan->bus);
+    vmbus_ring_mem_init(&mem, chan->mapping, offset, pages - offset, mark_dirty,
+                        chan->bus);
     return vmbus_ring_out_init(&chan->out, &mem);
 }
 

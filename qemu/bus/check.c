@@ -24,8 +24,7 @@ static const char *check_open(const VmbusChannel *chan)
         return "A channel's route and processor disagree.";
     }
     if (!chan->gpadl->in_use || chan->gpadl->relid != chan->relid ||
-        vmbus_gpadl_find(&chan->bus->gpadls, chan->gpadl->id) !=
-            chan->gpadl) {
+        vmbus_gpadl_find(&chan->bus->gpadls, chan->gpadl->id) != chan->gpadl) {
         return "An open channel has the GPADL of another.";
     }
     if ((chan->in.mem.size + chan->out.mem.size) / VMBUS_PAGE_SIZE + 2 !=
@@ -42,8 +41,7 @@ static const char *check_channel(const VmbusBus *bus, const VmbusChannel *chan,
     if (chan->bus != bus || chan->relid != relid) {
         return "A channel stands under another one's relid.";
     }
-    if (bus->state == VMBUS_DISCONNECTED &&
-        chan->state != VMBUS_CHANNEL_IDLE) {
+    if (bus->state == VMBUS_DISCONNECTED && chan->state != VMBUS_CHANNEL_IDLE) {
         return "A channel is offered and nobody is connected.";
     }
     if (!chan->ops != (chan->state == VMBUS_CHANNEL_RESCINDED)) {
@@ -76,8 +74,8 @@ static const char *check_messages(const VmbusBus *bus, unsigned to_send)
     if (bus->restart) {
         return "A new connection waits for an old one.";
     }
-    if (!bus->in_flight && (bus->reply.len || to_send ||
-                            bus->send_alloffers || bus->waiting_count)) {
+    if (!bus->in_flight && (bus->reply.len || to_send || bus->send_alloffers ||
+                            bus->waiting_count)) {
         return "A message waits for nothing.";
     }
     return NULL;

@@ -101,8 +101,7 @@ VmbusGpadl *vmbus_gpadl_begin(VmbusGpadlTable *table, uint32_t relid,
     return gpadl;
 }
 
-static bool make_room(VmbusGpadlTable *table, VmbusGpadl *gpadl,
-                      uint32_t words)
+static bool make_room(VmbusGpadlTable *table, VmbusGpadl *gpadl, uint32_t words)
 {
     uint32_t room = MAX(gpadl->room, FIRST_ROOM);
     uint64_t *mem;
@@ -189,8 +188,8 @@ void vmbus_gpadl_remove_all(VmbusGpadlTable *table, uint32_t relid)
     }
 }
 
-const uint64_t *vmbus_gpadl_ring_pages(const VmbusGpadl *gpadl,
-                                       uint32_t *count, const char **why)
+const uint64_t *vmbus_gpadl_ring_pages(const VmbusGpadl *gpadl, uint32_t *count,
+                                       const char **why)
 {
     VmbusGpaRange head;
 

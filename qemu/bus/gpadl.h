@@ -64,8 +64,8 @@ void vmbus_gpadl_remove_all(VmbusGpadlTable *table, uint32_t relid);
  * The page numbers of a GPADL that can hold rings: complete, one range, whole
  * pages.  Returns NULL with a sentence in *@why if it can't.
  */
-const uint64_t *vmbus_gpadl_ring_pages(const VmbusGpadl *gpadl,
-                                       uint32_t *count, const char **why);
+const uint64_t *vmbus_gpadl_ring_pages(const VmbusGpadl *gpadl, uint32_t *count,
+                                       const char **why);
 
 /* Debug: NULL, or a sentence that says what is broken. */
 const char *vmbus_gpadl_table_check(const VmbusGpadlTable *table);

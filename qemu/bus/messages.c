@@ -18,16 +18,16 @@ typedef struct VmbusMessageKind {
     bool disconnected;  /* allowed without a connection */
 } VmbusMessageKind;
 
-static const uint32_t accepted_versions[] = {
+static const uint32_t versions[] = {
     VMBUS_VERSION_2_4, VMBUS_VERSION_3_0, VMBUS_VERSION_4_0, VMBUS_VERSION_4_1,
     VMBUS_VERSION_5_0, VMBUS_VERSION_5_1, VMBUS_VERSION_5_2, VMBUS_VERSION_5_3,
 };
 
-static bool version_accepted(const VmbusBus *bus, uint32_t version)
+bool vmbus_version_known(uint32_t version)
 {
-    for (size_t i = 0; i < G_N_ELEMENTS(accepted_versions); i++) {
-        if (accepted_versions[i] == version) {
-            return version <= bus->max_version;
+    for (size_t i = 0; i < G_N_ELEMENTS(versions); i++) {
+        if (versions[i] == version) {
+            return true;
         }
     }
     return false;
@@ -67,7 +67,7 @@ static const char *handle_initiate_contact(VmbusBus *bus,
 
     /* A kernel that came up after a crash says no UNLOAD for the dead one. */
     vmbus_bus_disconnect(bus);
-    if (!version_accepted(bus, version)) {
+    if (!vmbus_version_known(version) || version > bus->max_version) {
         send_version_response(bus, reply_vp, reply_sint, false, 0, 0);
         return "The guest asked for a version that the bus does not accept.";
     }
@@ -81,8 +81,8 @@ static const char *handle_initiate_contact(VmbusBus *bus,
         return "The virtual processor for messages does not exist.";
     }
     if (!msg->monitor_page1 != !msg->monitor_page2) {
-        send_version_response(bus, vp, sint, true,
-                              VMBUS_CONNECT_FAILED_UNKNOWN, 0);
+        send_version_response(bus, vp, sint, true, VMBUS_CONNECT_FAILED_UNKNOWN,
+                              0);
         return "The guest gave one monitor page, not two or none.";
     }
     bus->state = VMBUS_CONNECTED;
@@ -90,10 +90,9 @@ static const char *handle_initiate_contact(VmbusBus *bus,
     bus->target_vp = vp;
     bus->sint = sint;
     bus->connects++;
-    send_version_response(bus, vp, sint, true, VMBUS_CONNECT_SUCCESSFUL,
-                          version >= VMBUS_VERSION_5_0
-                              ? VMBUS_MESSAGE_CONNECTION_ID
-                              : version);
+    send_version_response(
+        bus, vp, sint, true, VMBUS_CONNECT_SUCCESSFUL,
+        version >= VMBUS_VERSION_5_0 ? VMBUS_MESSAGE_CONNECTION_ID : version);
     vmbus_bus_event(bus, VMBUS_EVENT_CONNECTED, "", version, "");
     return NULL;
 }
@@ -134,20 +133,20 @@ static VmbusChannel *find_channel(VmbusBus *bus, uint32_t relid)
 static void send_gpadl_created(VmbusBus *bus, uint32_t relid, uint32_t gpadl,
                                const char *why)
 {
-    VmbusMsg msg = {.gpadl_created = {
-                        .relid = relid,
-                        .gpadl = gpadl,
-                        .status = why ? VMBUS_STATUS_UNSUCCESSFUL
-                                      : VMBUS_STATUS_SUCCESS,
-                    }};
+    VmbusMsg msg = {
+        .gpadl_created = {
+            .relid = relid,
+            .gpadl = gpadl,
+            .status = why ? VMBUS_STATUS_UNSUCCESSFUL : VMBUS_STATUS_SUCCESS,
+        }};
 
     vmbus_bus_answer(bus, &msg, VMBUS_MSG_GPADL_CREATED,
                      sizeof(msg.gpadl_created));
 }
 
 /* Adds @data; answers when that was the last of it, or on failure. */
-static const char *gpadl_add(VmbusBus *bus, VmbusGpadl *gpadl,
-                             const void *data, size_t len)
+static const char *gpadl_add(VmbusBus *bus, VmbusGpadl *gpadl, const void *data,
+                             size_t len)
 {
     const char *why = vmbus_gpadl_append(&bus->gpadls, gpadl, data, len);
 
@@ -160,8 +159,7 @@ static const char *gpadl_add(VmbusBus *bus, VmbusGpadl *gpadl,
     return why;
 }
 
-static const char *handle_gpadl_header(VmbusBus *bus,
-                                       const VmbusLetter *letter)
+static const char *handle_gpadl_header(VmbusBus *bus, const VmbusLetter *letter)
 {
     const VmbusMsgGpadlHeader *msg = &letter->msg.gpadl_header;
     const char *why = "A GPADL is for a channel that the guest has not got.";
@@ -363,8 +361,7 @@ static const VmbusMessageKind kinds[VMBUS_MSG_COUNT] = {
     [VMBUS_MSG_RELID_RELEASED] = {"RELID_RELEASED", handle_relid_released,
                                   .min_len = sizeof(VmbusMsgRelid),
                                   .id_offset = RELID_AT},
-    [VMBUS_MSG_INITIATE_CONTACT] = {"INITIATE_CONTACT",
-                                    handle_initiate_contact,
+    [VMBUS_MSG_INITIATE_CONTACT] = {"INITIATE_CONTACT", handle_initiate_contact,
                                     .min_len = sizeof(VmbusMsgInitiateContact),
                                     .id_offset = offsetof(
                                         VmbusMsgInitiateContact, version),
@@ -387,8 +384,7 @@ static const VmbusMessageKind kinds[VMBUS_MSG_COUNT] = {
                                  .min_version = VMBUS_VERSION_4_1,
                                  .min_len = sizeof(VmbusMsgModifyChannel),
                                  .id_offset = RELID_AT},
-    [VMBUS_MSG_TL_CONNECT_RESULT] = {"TL_CONNECT_RESULT",
-                                     .refusal = from_host},
+    [VMBUS_MSG_TL_CONNECT_RESULT] = {"TL_CONNECT_RESULT", .refusal = from_host},
     [VMBUS_MSG_MODIFYCHANNEL_RESPONSE] = {"MODIFYCHANNEL_RESPONSE",
                                           .refusal = from_host},
     [VMBUS_MSG_MODIFY_CONNECTION] = {"MODIFY_CONNECTION",

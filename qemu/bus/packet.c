@@ -19,8 +19,9 @@ const char *vmbus_range_next(const uint8_t **list, size_t *len,
         return "A range of guest memory begins behind its first page.";
     }
     /* 64 bits: the sum of two 32-bit numbers and a page cannot overflow. */
-    pages = ((uint64_t)head.byte_offset + head.byte_count +
-             VMBUS_PAGE_SIZE - 1) >> VMBUS_PAGE_SHIFT;
+    pages =
+        ((uint64_t)head.byte_offset + head.byte_count + VMBUS_PAGE_SIZE - 1) >>
+        VMBUS_PAGE_SHIFT;
     if (pages > (*len - sizeof(head)) / sizeof(uint64_t)) {
         return "A range of guest memory lists too few pages.";
     }

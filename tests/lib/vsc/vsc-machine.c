@@ -1,0 +1,284 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "vsc-machine.h"
+
+typedef struct VscRoute {
+    VscMachine *machine;
+    uint32_t vp;
+    uint8_t sint;
+} VscRoute;
+
+static bool op_vp_exists(void *opaque, uint32_t vp)
+{
+    VscMachine *machine = opaque;
+
+    return vp < machine->vp_count;
+}
+
+static void fill_slot(VscMachine *machine, uint32_t vp, uint8_t sint,
+                      const void *payload, uint32_t len)
+{
+    VscSlot *slot = &machine->slots[vp][sint];
+
+    memcpy(&slot->msg, payload, len);
+    slot->len = len;
+}
+
+static int op_post_message(void *opaque, uint32_t vp, uint8_t sint,
+                           const void *payload, uint32_t len)
+{
+    VscMachine *machine = opaque;
+
+    if (machine->fail_post) {
+        return machine->fail_post;
+    }
+    if (vp >= machine->vp_count) {
+        return -ENXIO;
+    }
+    g_assert_cmpuint(machine->under_way.len, ==, 0);
+    if (machine->slots[vp][sint].len) {
+        memcpy(&machine->under_way.msg, payload, len);
+        machine->under_way.len = len;
+        machine->under_way_vp = vp;
+        machine->under_way_sint = sint;
+        return 0;
+    }
+    fill_slot(machine, vp, sint, payload, len);
+    vmbus_bus_message_delivered(machine->bus, 0);
+    return 0;
+}
+
+static void op_cancel_message(void *opaque)
+{
+    VscMachine *machine = opaque;
+
+    machine->under_way.len = 0;
+    machine->cancelled++;
+}
+
+static bool op_prepare_signal(void *opaque, VmbusChannel *chan, uint32_t vp,
+                              uint8_t sint, void **route)
+{
+    VscMachine *machine = opaque;
+    VscRoute *r;
+
+    if (machine->fail_prepare || vp >= machine->vp_count) {
+        return false;
+    }
+    r = g_new(VscRoute, 1);
+    *r = (VscRoute){.machine = machine, .vp = vp, .sint = sint};
+    *route = r;
+    machine->routes++;
+    return true;
+}
+
+static void op_release_signal(void *opaque, VmbusChannel *chan, void *route)
+{
+    VscMachine *machine = opaque;
+
+    machine->routes--;
+    g_free(route);
+}
+
+static void op_signal(void *opaque, void *route, uint16_t flag)
+{
+    VscMachine *machine = opaque;
+    VscRoute *r = route;
+
+    machine->signals++;
+    machine->flags[r->vp][r->sint][flag / 64] |= 1ull << (flag % 64);
+}
+
+static bool op_listen(void *opaque, VmbusChannel *chan, uint32_t conn_id)
+{
+    VscMachine *machine = opaque;
+
+    return !machine->fail_listen &&
+           g_hash_table_insert(machine->listeners, GUINT_TO_POINTER(conn_id),
+                               chan);
+}
+
+static void op_unlisten(void *opaque, VmbusChannel *chan, uint32_t conn_id)
+{
+    VscMachine *machine = opaque;
+
+    g_assert_true(
+        g_hash_table_remove(machine->listeners, GUINT_TO_POINTER(conn_id)));
+}
+
+static VmbusMapping *op_map(void *opaque, const uint64_t *gfns, uint32_t count)
+{
+    VscMachine *machine = opaque;
+    VmbusMapping *mapping;
+
+    if (machine->fail_map) {
+        return NULL;
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        if (gfns[i] >= machine->page_count) {
+            return NULL;
+        }
+    }
+    mapping = g_new(VmbusMapping, 1);
+    mapping->page_count = count;
+    mapping->pages = g_new(uint8_t *, count);
+    for (uint32_t i = 0; i < count; i++) {
+        mapping->pages[i] = vsc_machine_page(machine, gfns[i]);
+    }
+    machine->mapped++;
+    return mapping;
+}
+
+static void op_unmap(void *opaque, VmbusMapping *mapping)
+{
+    VscMachine *machine = opaque;
+
+    machine->mapped--;
+    g_free(mapping->pages);
+    g_free(mapping);
+}
+
+static void op_mark_dirty(void *opaque, VmbusMapping *mapping, uint64_t offset,
+                          uint32_t len)
+{
+    VscMachine *machine = opaque;
+
+    for (uint64_t i = offset; i < offset + len; i++) {
+        const uint8_t *page = mapping->pages[i / VMBUS_PAGE_SIZE];
+
+        machine->dirty[page - machine->ram + i % VMBUS_PAGE_SIZE] = 1;
+    }
+}
+
+static void op_event(void *opaque, const VmbusEvent *event)
+{
+    VscMachine *machine = opaque;
+
+    machine->events[event->kind]++;
+    if (event->kind == VMBUS_EVENT_REFUSED) {
+        machine->refused = event->sentence;
+    } else if (event->kind == VMBUS_EVENT_CORRUPT) {
+        machine->corrupt = event->sentence;
+    }
+    if (machine->log) {
+        g_string_append_printf(machine->log, "%d %s 0x%x %s\n", event->kind,
+                               event->name, event->id, event->sentence);
+    }
+}
+
+static const VmbusMachineOps machine_ops = {
+    .vp_exists = op_vp_exists,
+    .post_message = op_post_message,
+    .cancel_message = op_cancel_message,
+    .prepare_signal = op_prepare_signal,
+    .release_signal = op_release_signal,
+    .signal = op_signal,
+    .listen = op_listen,
+    .unlisten = op_unlisten,
+    .map = op_map,
+    .unmap = op_unmap,
+    .mark_dirty = op_mark_dirty,
+    .event = op_event,
+};
+
+VscMachine *vsc_machine_new(uint32_t pages, bool scattered)
+{
+    VscMachine *machine = g_new0(VscMachine, 1);
+
+    machine->page_count = pages;
+    machine->scattered = scattered;
+    machine->vp_count = VSC_MAX_VPS;
+    machine->ram = g_malloc0((size_t)pages * VMBUS_PAGE_SIZE);
+    machine->dirty = g_malloc0((size_t)pages * VMBUS_PAGE_SIZE);
+    machine->listeners = g_hash_table_new(NULL, NULL);
+    machine->bus = vmbus_bus_new(&machine_ops, machine);
+    return machine;
+}
+
+void vsc_machine_free(VscMachine *machine)
+{
+    vmbus_bus_free(machine->bus);
+    g_assert_cmpuint(machine->mapped, ==, 0);
+    g_assert_cmpuint(machine->routes, ==, 0);
+    g_assert_cmpuint(g_hash_table_size(machine->listeners), ==, 0);
+    g_hash_table_destroy(machine->listeners);
+    if (machine->log) {
+        g_string_free(machine->log, TRUE);
+    }
+    g_free(machine->dirty);
+    g_free(machine->ram);
+    g_free(machine);
+}
+
+uint64_t vsc_machine_alloc(VscMachine *machine, uint32_t count)
+{
+    uint64_t first = machine->pages_used;
+
+    g_assert_cmpuint(count, <=, machine->page_count - machine->pages_used);
+    machine->pages_used += count;
+    return first;
+}
+
+void vsc_machine_reset_ram(VscMachine *machine)
+{
+    memset(machine->ram, 0, (size_t)machine->page_count * VMBUS_PAGE_SIZE);
+    machine->pages_used = 0;
+}
+
+uint8_t *vsc_machine_page(VscMachine *machine, uint64_t gfn)
+{
+    /* Backwards: no two pages that follow each other do so on the host. */
+    uint64_t frame = machine->scattered ? machine->page_count - 1 - gfn : gfn;
+
+    return machine->ram + frame * VMBUS_PAGE_SIZE;
+}
+
+bool vsc_machine_take(VscMachine *machine, uint32_t vp, uint8_t sint,
+                      VmbusMsg *msg, uint32_t *len)
+{
+    VscSlot *slot = &machine->slots[vp][sint];
+
+    if (!slot->len) {
+        return false;
+    }
+    memset(msg, 0, sizeof(*msg));
+    memcpy(msg, &slot->msg, slot->len);
+    *len = slot->len;
+    slot->len = 0;
+    if (machine->under_way.len && machine->under_way_vp == vp &&
+        machine->under_way_sint == sint) {
+        fill_slot(machine, vp, sint, &machine->under_way.msg,
+                  machine->under_way.len);
+        machine->under_way.len = 0;
+        vmbus_bus_message_delivered(machine->bus, 0);
+    }
+    return true;
+}
+
+bool vsc_machine_take_flag(VscMachine *machine, uint32_t vp, uint8_t sint,
+                           uint16_t flag)
+{
+    uint64_t *word = &machine->flags[vp][sint][flag / 64];
+    uint64_t bit = 1ull << (flag % 64);
+    bool set = *word & bit;
+
+    *word &= ~bit;
+    return set;
+}
+
+bool vsc_machine_signal(VscMachine *machine, uint32_t conn_id)
+{
+    VmbusChannel *chan =
+        g_hash_table_lookup(machine->listeners, GUINT_TO_POINTER(conn_id));
+
+    if (chan) {
+        vmbus_channel_signalled(chan);
+    }
+    return chan;
+}
+
+void vsc_machine_reset(VscMachine *machine)
+{
+    vmbus_bus_reset(machine->bus);
+    memset(machine->slots, 0, sizeof(machine->slots));
+    memset(machine->flags, 0, sizeof(machine->flags));
+}
