@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "hvctl.h"
+
+const HvctlExitInfo hvctl_exits[] = {
+    {HVCTL_DONE, "done"},
+    {HVCTL_BROKEN, "QEMU answered with an unexpected error or with nonsense"},
+    {HVCTL_USAGE, "the command line is wrong"},
+    {HVCTL_UNREACHABLE, "the QMP socket cannot be reached, or QEMU left"},
+    {HVCTL_NO_VMBUS, "the machine has no VMBus, or not the device"},
+    {HVCTL_NOT_OPEN, "the guest has not opened the service"},
+    {HVCTL_REFUSED, "the guest refused, or did something else"},
+    {HVCTL_TIMEOUT, "the time was over"},
+    {HVCTL_NOT_OK, "the heartbeat is not ok"},
+    {HVCTL_NO_KVM, "this host's KVM cannot carry VMBus; use TCG"},
+};
+
+const unsigned hvctl_exit_count = G_N_ELEMENTS(hvctl_exits);
+
+GQuark hvctl_error_quark(void)
+{
+    return g_quark_from_static_string("hvctl");
+}

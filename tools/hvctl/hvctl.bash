@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# Completion of hvctl for bash.
+
+_hvctl()
+{
+    local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]}
+    local common='--qmp --json --timeout --help'
+    local command='' i words
+
+    case $prev in
+    --qmp | --device)
+        mapfile -t COMPREPLY < <(compgen -f -- "$cur")
+        return
+        ;;
+    --timeout | --message)
+        return
+        ;;
+    esac
+    for ((i = 1; i < COMP_CWORD; i++)); do
+        case ${COMP_WORDS[i]} in
+        status | heartbeat | shutdown | host-check)
+            command=${COMP_WORDS[i]}
+            break
+            ;;
+        esac
+    done
+    case $command in
+    '') words="status heartbeat shutdown host-check $common --version" ;;
+    heartbeat) words="$common --watch" ;;
+    shutdown) words="$common --reboot --force --wait --message" ;;
+    host-check) words="$common --device" ;;
+    *) words=$common ;;
+    esac
+    mapfile -t COMPREPLY < <(compgen -W "$words" -- "$cur")
+}
+
+complete -F _hvctl hvctl

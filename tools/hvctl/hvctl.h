@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#ifndef HVCTL_H
+#define HVCTL_H
+
+#include <glib.h>
+#include <json-glib/json-glib.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+/* Exit codes.  hvctl.1 and --help show the same table (exits.c). */
+typedef enum HvctlExit {
+    HVCTL_DONE = 0,
+    HVCTL_BROKEN = 1,
+    HVCTL_USAGE = 2,
+    HVCTL_UNREACHABLE = 3,
+    HVCTL_NO_VMBUS = 4,
+    HVCTL_NOT_OPEN = 5,
+    HVCTL_REFUSED = 6,
+    HVCTL_TIMEOUT = 7,
+    HVCTL_NOT_OK = 8,
+    HVCTL_NO_KVM = 9,
+} HvctlExit;
+
+typedef struct HvctlExitInfo {
+    HvctlExit code;
+    const char *meaning;
+} HvctlExitInfo;
+
+extern const HvctlExitInfo hvctl_exits[];
+extern const unsigned hvctl_exit_count;
+
+/* GErrors of this program: the code is a HvctlExit, the message a sentence. */
+#define HVCTL_ERROR hvctl_error_quark()
+GQuark hvctl_error_quark(void);
+
+typedef struct HvctlOptions {
+    char *qmp; /* socket: a path, or tcp:HOST:PORT */
+    bool json;
+    bool watch;  /* heartbeat */
+    bool reboot; /* shutdown */
+    bool force;
+    bool wait;
+    char *message;
+    char *device;   /* host-check */
+    double timeout; /* seconds; 0: none; negative: the command's default */
+} HvctlOptions;
+
+/*
+ * The commands.  Each prints its result on the standard output and returns an
+ * exit code; when it fails, *@error may hold why.
+ */
+typedef int HvctlCommand(const HvctlOptions *options, GError **error);
+HvctlCommand hvctl_status, hvctl_heartbeat, hvctl_shutdown, hvctl_host_check;
+
+/* Prints the object that @builder has made, as one line or indented. */
+void hvctl_print_json(JsonBuilder *builder, bool indented);
+
+#endif

@@ -1,0 +1,225 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* hvctl: the administrator's view of a machine's VMBus. */
+#include <locale.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "hvctl.h"
+
+static HvctlOptions options = {.timeout = -1};
+static gboolean opt_json, opt_version, opt_watch, opt_reboot, opt_force,
+    opt_wait;
+
+static const GOptionEntry common_entries[] = {
+    {"qmp", 0, 0, G_OPTION_ARG_FILENAME, &options.qmp,
+     "QMP socket: a path, or tcp:HOST:PORT (default: $HVCTL_QMP)", "PATH"},
+    {"json", 0, 0, G_OPTION_ARG_NONE, &opt_json, "Print JSON", NULL},
+    {"timeout", 0, 0, G_OPTION_ARG_DOUBLE, &options.timeout,
+     "Give up after S seconds; 0: never (default: 10, shutdown 60)", "S"},
+    G_OPTION_ENTRY_NULL,
+};
+
+static const GOptionEntry main_entries[] = {
+    {"version", 0, 0, G_OPTION_ARG_NONE, &opt_version, "Print the version",
+     NULL},
+    G_OPTION_ENTRY_NULL,
+};
+
+static const GOptionEntry no_entries[] = {G_OPTION_ENTRY_NULL};
+
+static const GOptionEntry heartbeat_entries[] = {
+    {"watch", 0, 0, G_OPTION_ARG_NONE, &opt_watch,
+     "Print a line for each change until interrupted", NULL},
+    G_OPTION_ENTRY_NULL,
+};
+
+static const GOptionEntry shutdown_entries[] = {
+    {"reboot", 0, 0, G_OPTION_ARG_NONE, &opt_reboot,
+     "Restart instead of powering off", NULL},
+    {"force", 0, 0, G_OPTION_ARG_NONE, &opt_force,
+     "Let no application prevent it; ask again a guest that accepted", NULL},
+    {"wait", 0, 0, G_OPTION_ARG_NONE, &opt_wait,
+     "Wait until the machine is off or has restarted", NULL},
+    {"message", 0, 0, G_OPTION_ARG_STRING, &options.message,
+     "Text that the guest may show or log", "TEXT"},
+    G_OPTION_ENTRY_NULL,
+};
+
+static const GOptionEntry host_check_entries[] = {
+    {"device", 0, 0, G_OPTION_ARG_FILENAME, &options.device,
+     "Ask this device (default: /dev/kvm)", "PATH"},
+    G_OPTION_ENTRY_NULL,
+};
+
+static const struct {
+    const char *name;
+    const char *summary;
+    HvctlCommand *run;
+    bool needs_qmp;
+    const GOptionEntry *entries;
+} commands[] = {
+    {"status", "Show the bus, its devices and their channels.", hvctl_status,
+     true, no_entries},
+    {"heartbeat", "Show whether the guest answers heartbeats.", hvctl_heartbeat,
+     true, heartbeat_entries},
+    {"shutdown", "Ask the guest to power off or to restart.", hvctl_shutdown,
+     true, shutdown_entries},
+    {"host-check", "Show whether this host's KVM can carry VMBus.",
+     hvctl_host_check, false, host_check_entries},
+};
+
+static void append_exits(GString *text)
+{
+    g_string_append(text, "Exit codes:\n");
+    for (unsigned i = 0; i < hvctl_exit_count; i++) {
+        g_string_append_printf(text, "  %-3d %s\n", hvctl_exits[i].code,
+                               hvctl_exits[i].meaning);
+    }
+}
+
+static GOptionContext *main_context(void)
+{
+    GOptionContext *context = g_option_context_new("COMMAND [OPTION...]");
+    g_autoptr(GString) text = g_string_new("Commands:\n");
+
+    for (size_t i = 0; i < G_N_ELEMENTS(commands); i++) {
+        g_string_append_printf(text, "  %-12s %s\n", commands[i].name,
+                               commands[i].summary);
+    }
+    g_string_append(text, "\n'hvctl COMMAND --help' explains a command.\n\n");
+    append_exits(text);
+    g_option_context_set_summary(context,
+                                 "Looks at a virtual machine's VMBus and "
+                                 "controls its guest over it.");
+    g_option_context_set_description(context, text->str);
+    g_option_context_add_main_entries(context, common_entries, NULL);
+    g_option_context_add_main_entries(context, main_entries, NULL);
+    /* What follows the command is the command's. */
+    g_option_context_set_strict_posix(context, TRUE);
+    return context;
+}
+
+static GOptionContext *command_context(size_t index)
+{
+    GOptionContext *context = g_option_context_new(NULL);
+    g_autoptr(GString) text = g_string_new(NULL);
+
+    append_exits(text);
+    g_option_context_set_summary(context, commands[index].summary);
+    g_option_context_set_description(context, text->str);
+    g_option_context_add_main_entries(context, common_entries, NULL);
+    g_option_context_add_main_entries(context, commands[index].entries, NULL);
+    return context;
+}
+
+static int complain(const GError *error)
+{
+    if (opt_json) {
+        g_autoptr(JsonBuilder) builder = json_builder_new();
+        g_autoptr(JsonGenerator) generator = json_generator_new();
+        g_autoptr(JsonNode) root = NULL;
+        g_autofree char *text = NULL;
+
+        json_builder_begin_object(builder);
+        json_builder_set_member_name(builder, "error");
+        json_builder_add_string_value(builder, error->message);
+        json_builder_set_member_name(builder, "exit");
+        json_builder_add_int_value(builder, error->code);
+        json_builder_end_object(builder);
+        root = json_builder_get_root(builder);
+        json_generator_set_root(generator, root);
+        text = json_generator_to_data(generator, NULL);
+        fprintf(stderr, "%s\n", text);
+    } else {
+        fprintf(stderr, "hvctl: %s\n", error->message);
+    }
+    return error->code;
+}
+
+static int usage(const char *format, const char *what)
+{
+    g_autoptr(GError) error = NULL;
+
+    error = g_error_new(HVCTL_ERROR, HVCTL_USAGE, format, what);
+    return complain(error);
+}
+
+static bool parse(GOptionContext *context, int *argc, char ***argv, int *code)
+{
+    g_autoptr(GOptionContext) owned = context;
+    g_autoptr(GError) why = NULL;
+
+    if (g_option_context_parse(owned, argc, argv, &why)) {
+        return true;
+    }
+    *code = usage("%s.", why->message);
+    return false;
+}
+
+/* After the command's own options are read. */
+static int run(size_t index)
+{
+    g_autoptr(GError) error = NULL;
+    int code;
+
+    options.json = opt_json;
+    options.watch = opt_watch;
+    options.reboot = opt_reboot;
+    options.force = opt_force;
+    options.wait = opt_wait;
+    /* -1 is what stands there if none was given. */
+    if (!isfinite(options.timeout) || options.timeout > 1e9 ||
+        (options.timeout < 0 && options.timeout != -1)) {
+        return usage("%s is given as seconds, from 0 to 1000000000.",
+                     "--timeout");
+    }
+    if (commands[index].needs_qmp && !options.qmp) {
+        options.qmp = g_strdup(g_getenv("HVCTL_QMP"));
+    }
+    if (commands[index].needs_qmp && (!options.qmp || !*options.qmp)) {
+        return usage("%s needs a QMP socket: give --qmp or set HVCTL_QMP.",
+                     commands[index].name);
+    }
+    code = commands[index].run(&options, &error);
+    return error ? complain(error) : code;
+}
+
+int main(int argc, char **argv)
+{
+    int code;
+
+    setlocale(LC_ALL, "");
+    g_set_prgname("hvctl");
+    if (!parse(main_context(), &argc, &argv, &code)) {
+        return code;
+    }
+    if (opt_version) {
+        printf("hvctl %s\n", HVCTL_VERSION);
+        return HVCTL_DONE;
+    }
+    if (argc < 2) {
+        return usage("%s: hvctl --help lists the commands.",
+                     "no command is given");
+    }
+    for (size_t i = 0; i < G_N_ELEMENTS(commands); i++) {
+        if (g_strcmp0(argv[1], commands[i].name)) {
+            continue;
+        }
+        g_autofree char *name = g_strdup_printf("hvctl %s", argv[1]);
+
+        /* The help names the program by this. */
+        g_set_prgname(name);
+        argc--;
+        argv++;
+        if (!parse(command_context(i), &argc, &argv, &code)) {
+            return code;
+        }
+        if (argc > 1) {
+            return usage("unexpected argument %s.", argv[1]);
+        }
+        return run(i);
+    }
+    return usage("unknown command %s; hvctl --help lists the commands.",
+                 argv[1]);
+}

@@ -1,0 +1,235 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* hvctl status: the bus, its devices and their channels. */
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "json.h"
+#include "qmp.h"
+
+#define DEFAULT_TIMEOUT 10
+
+/*
+ * The shape of --json is this program's own and documented in hvctl.1: each
+ * table lists the members of one object, which are null if QEMU left them out.
+ */
+static const char *const bus_members[] = {
+    "connected", "version",  "max-version", "target-vp",    "message-sint",
+    "gpadls",    "connects", "messages-in", "messages-out", "messages-refused",
+};
+static const char *const device_members[] = {
+    "id", "qom-path", "driver", "class-id", "instance-id",
+};
+static const char *const channel_members[] = {
+    "relid",     "connection-id",    "subchannel",  "state",
+    "target-vp", "signals-received", "corruptions", "corruption",
+};
+static const char *const ring_members[] = {
+    "size", "packets", "bytes", "signals-sent", "signals-suppressed", "full",
+};
+static const char *const heartbeat_members[] = {
+    "state",    "application", "framework-version", "message-version",
+    "sequence", "sent",        "received",          "age-ms",
+};
+static const char *const shutdown_members[] = {
+    "state",
+    "framework-version",
+    "message-version",
+    "requests",
+};
+
+#define COPY(builder, from, members)                                           \
+    copy_members(builder, from, members, G_N_ELEMENTS(members))
+
+static void copy_members(JsonBuilder *builder, JsonObject *from,
+                         const char *const *members, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        hvctl_copy(builder, members[i], from, members[i]);
+    }
+}
+
+static void add_ring(JsonBuilder *builder, JsonObject *channel,
+                     const char *name)
+{
+    json_builder_set_member_name(builder, name);
+    json_builder_begin_object(builder);
+    COPY(builder, hvctl_get_object(channel, name), ring_members);
+    json_builder_end_object(builder);
+}
+
+static void add_device(JsonBuilder *builder, JsonObject *device)
+{
+    JsonArray *channels = hvctl_get_array(device, "channels");
+    JsonObject *heartbeat = hvctl_get_object(device, "heartbeat");
+    JsonObject *shutdown = hvctl_get_object(device, "shutdown");
+    JsonObject *channel;
+
+    json_builder_begin_object(builder);
+    COPY(builder, device, device_members);
+    json_builder_set_member_name(builder, "channels");
+    json_builder_begin_array(builder);
+    for (unsigned i = 0; (channel = hvctl_array_object(channels, i)); i++) {
+        json_builder_begin_object(builder);
+        COPY(builder, channel, channel_members);
+        add_ring(builder, channel, "in");
+        add_ring(builder, channel, "out");
+        json_builder_end_object(builder);
+    }
+    json_builder_end_array(builder);
+    if (heartbeat) {
+        json_builder_set_member_name(builder, "heartbeat");
+        json_builder_begin_object(builder);
+        COPY(builder, heartbeat, heartbeat_members);
+        json_builder_end_object(builder);
+    }
+    if (shutdown) {
+        json_builder_set_member_name(builder, "shutdown");
+        json_builder_begin_object(builder);
+        COPY(builder, shutdown, shutdown_members);
+        json_builder_end_object(builder);
+    }
+    json_builder_end_object(builder);
+}
+
+static void print_as_json(JsonObject *info)
+{
+    g_autoptr(JsonBuilder) builder = json_builder_new();
+    JsonArray *devices = hvctl_get_array(info, "devices");
+    JsonObject *device;
+
+    json_builder_begin_object(builder);
+    json_builder_set_member_name(builder, "bus");
+    json_builder_begin_object(builder);
+    COPY(builder, info, bus_members);
+    json_builder_end_object(builder);
+    json_builder_set_member_name(builder, "devices");
+    json_builder_begin_array(builder);
+    for (unsigned i = 0; (device = hvctl_array_object(devices, i)); i++) {
+        add_device(builder, device);
+    }
+    json_builder_end_array(builder);
+    json_builder_end_object(builder);
+    hvctl_print_json(builder, true);
+}
+
+static void print_bus(JsonObject *info)
+{
+    if (hvctl_get_bool(info, "connected", false)) {
+        printf("VMBus: version %s, messages to VP %" PRId64 " SINT %" PRId64
+               "\n",
+               hvctl_get_string(info, "version", "unknown"),
+               hvctl_get_int(info, "target-vp", 0),
+               hvctl_get_int(info, "message-sint", 0));
+    } else {
+        printf("VMBus: no guest connected (up to version %s)\n",
+               hvctl_get_string(info, "max-version", "unknown"));
+    }
+    printf("Messages: %" PRId64 " in, %" PRId64 " out, %" PRId64
+           " refused; connected %" PRId64 " times; %" PRId64 " GPADLs\n",
+           hvctl_get_int(info, "messages-in", 0),
+           hvctl_get_int(info, "messages-out", 0),
+           hvctl_get_int(info, "messages-refused", 0),
+           hvctl_get_int(info, "connects", 0),
+           hvctl_get_int(info, "gpadls", 0));
+}
+
+static void print_ring(JsonObject *channel, const char *name)
+{
+    JsonObject *ring = hvctl_get_object(channel, name);
+
+    printf(" %8" PRId64 " %8" PRId64, hvctl_get_int(ring, "size", 0),
+           hvctl_get_int(ring, "packets", 0));
+}
+
+static void print_channel(JsonObject *device, JsonObject *channel)
+{
+    g_autofree char *vp = g_strdup("-");
+    const char *corruption = hvctl_get_string(channel, "corruption", NULL);
+
+    if (hvctl_has(channel, "target-vp")) {
+        g_free(vp);
+        vp =
+            g_strdup_printf("%" PRId64, hvctl_get_int(channel, "target-vp", 0));
+    }
+    printf("%-16s %5" PRId64 " %3" PRId64 " %-9s %4s",
+           hvctl_get_string(device, "driver", "unknown"),
+           hvctl_get_int(channel, "relid", 0),
+           hvctl_get_int(channel, "subchannel", 0),
+           hvctl_get_string(channel, "state", "unknown"), vp);
+    print_ring(channel, "in");
+    print_ring(channel, "out");
+    printf(
+        " %8" PRId64 " %8" PRId64 "\n",
+        hvctl_get_int(channel, "signals-received", 0),
+        hvctl_get_int(hvctl_get_object(channel, "out"), "signals-sent", 0) +
+            hvctl_get_int(hvctl_get_object(channel, "in"), "signals-sent", 0));
+    if (corruption) {
+        printf("    corrupt %" PRId64 " times; the last time: %s\n",
+               hvctl_get_int(channel, "corruptions", 0), corruption);
+    }
+}
+
+static void print_services(JsonObject *device)
+{
+    JsonObject *heartbeat = hvctl_get_object(device, "heartbeat");
+    JsonObject *shutdown = hvctl_get_object(device, "shutdown");
+
+    if (heartbeat) {
+        printf("Heartbeat: %s, applications %s, sequence %" PRId64,
+               hvctl_get_string(heartbeat, "state", "unknown"),
+               hvctl_get_string(heartbeat, "application", "unknown"),
+               hvctl_get_int(heartbeat, "sequence", 0));
+        if (hvctl_has(heartbeat, "age-ms")) {
+            printf(", %.1f s old",
+                   hvctl_get_int(heartbeat, "age-ms", 0) / 1000.0);
+        }
+        printf("\n");
+    }
+    if (shutdown) {
+        printf("Shutdown: %s, message version %s\n",
+               hvctl_get_string(shutdown, "state", "unknown"),
+               hvctl_get_string(shutdown, "message-version", "not agreed yet"));
+    }
+}
+
+static void print_as_text(JsonObject *info)
+{
+    JsonArray *devices = hvctl_get_array(info, "devices");
+    JsonObject *device, *channel;
+
+    print_bus(info);
+    if (hvctl_array_object(devices, 0)) {
+        printf("\n%-16s %5s %3s %-9s %4s %8s %8s %8s %8s %8s %8s\n", "DEVICE",
+               "RELID", "SUB", "STATE", "VP", "IN", "PACKETS", "OUT", "PACKETS",
+               "SIG-IN", "SIG-OUT");
+    }
+    for (unsigned i = 0; (device = hvctl_array_object(devices, i)); i++) {
+        JsonArray *channels = hvctl_get_array(device, "channels");
+
+        for (unsigned j = 0; (channel = hvctl_array_object(channels, j)); j++) {
+            print_channel(device, channel);
+        }
+    }
+    printf("\n");
+    for (unsigned i = 0; (device = hvctl_array_object(devices, i)); i++) {
+        print_services(device);
+    }
+    fflush(stdout);
+}
+
+int hvctl_status(const HvctlOptions *options, GError **error)
+{
+    double timeout = options->timeout < 0 ? DEFAULT_TIMEOUT : options->timeout;
+    g_autoptr(Qmp) qmp = qmp_connect(options->qmp, timeout, error);
+    g_autoptr(JsonObject) info = qmp ? qmp_query_vmbus(qmp, error) : NULL;
+
+    if (!info) {
+        return HVCTL_BROKEN;
+    }
+    if (options->json) {
+        print_as_json(info);
+    } else {
+        print_as_text(info);
+    }
+    return HVCTL_DONE;
+}
