@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+import contextlib
+import pathlib
+import shutil
+import sys
+import tempfile
+
+import pytest
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
+
+from guestlib import Machine  # noqa: E402
+
+machines = []
+
+
+@contextlib.contextmanager
+def machine_maker():
+    """make(kernel=..., ...) makes a Machine; all of them end with the block.
+
+    Their folders have short paths: the name of a socket has little room.
+    """
+    mine = []
+
+    def make(**options):
+        folder = pathlib.Path(tempfile.mkdtemp(prefix='kvm-vmbus-'))
+        mine.append(Machine(folder, **options))
+        machines.append(mine[-1])
+        return mine[-1]
+
+    try:
+        yield make
+    finally:
+        for one in mine:
+            one.close()
+            machines.remove(one)
+            shutil.rmtree(one.folder)
+
+
+@pytest.fixture
+def folder():
+    with tempfile.TemporaryDirectory(prefix='kvm-vmbus-') as name:
+        yield pathlib.Path(name)
+
+
+@pytest.fixture
+def machine():
+    """Makes machines that end with the test."""
+    with machine_maker() as make:
+        yield make
+
+
+@pytest.fixture(scope='module')
+def module_machine():
+    """Makes machines that end with the file's tests."""
+    with machine_maker() as make:
+        yield make
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport():
+    outcome = yield
+    report = outcome.get_result()
+    if report.failed:
+        for number, machine in enumerate(machines):
+            report.sections.append((f'machine {number}', machine.report()))

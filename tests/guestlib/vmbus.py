@@ -1,0 +1,21 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""VMBus as a Linux guest shows it in sysfs."""
+HEARTBEAT = '57164f39-9115-4e78-ab55-382f3bd5422d'
+SHUTDOWN = '0e0b6031-5213-4934-818b-38d90ced39db'
+
+# Linux's number for a channel that is open.
+OPENED = 3
+
+
+def sysfs_devices(run):
+    """{instance GUID: {attribute: text}} of the guest that run() reaches."""
+    output = run('cd /sys/bus/vmbus/devices && for d in *; do '
+                 'for a in class_id device_id state id; do '
+                 'echo "$d $a $(cat $d/$a)"; done; '
+                 'echo "$d driver $(basename $(readlink $d/driver))"; '
+                 'echo "$d channels $(ls $d/channels | xargs)"; done')
+    devices = {}
+    for line in output.splitlines():
+        name, attribute, value = line.split(' ', 2)
+        devices.setdefault(name, {})[attribute] = value.strip('{}')
+    return devices
