@@ -324,8 +324,8 @@ static const char *handle_tl_connect(VmbusBus *bus, const VmbusLetter *letter)
 
 static const char from_host[] = "The guest sent a message that only hosts do.";
 static const char no_reserved[] = "The bus has no reserved channels.";
-static const char needs_feature[] =
-    "The message needs a feature that was not agreed on.";
+static const char later_version[] =
+    "The guest sent a message of a later version.";
 
 #define RELID_AT offsetof(VmbusMsgRelid, relid)
 
@@ -388,15 +388,12 @@ static const VmbusMessageKind kinds[VMBUS_MSG_COUNT] = {
     [VMBUS_MSG_MODIFYCHANNEL_RESPONSE] = {"MODIFYCHANNEL_RESPONSE",
                                           .refusal = from_host},
     [VMBUS_MSG_MODIFY_CONNECTION] = {"MODIFY_CONNECTION",
-                                     .refusal = needs_feature,
-                                     .min_version = VMBUS_VERSION_6_0},
+                                     .refusal = later_version},
     [VMBUS_MSG_MODIFY_CONNECTION_RESPONSE] = {"MODIFY_CONNECTION_RESPONSE",
                                               .refusal = from_host},
-    [VMBUS_MSG_PAUSE] = {"PAUSE", .refusal = needs_feature,
-                         .min_version = VMBUS_VERSION_6_0},
+    [VMBUS_MSG_PAUSE] = {"PAUSE", .refusal = later_version},
     [VMBUS_MSG_PAUSE_RESPONSE] = {"PAUSE_RESPONSE", .refusal = from_host},
-    [VMBUS_MSG_RESUME] = {"RESUME", .refusal = needs_feature,
-                          .min_version = VMBUS_VERSION_6_0},
+    [VMBUS_MSG_RESUME] = {"RESUME", .refusal = later_version},
 };
 
 static const VmbusMessageKind *find_kind(uint32_t type)
@@ -440,7 +437,7 @@ static const char *validate_message(const VmbusBus *bus,
         return "The guest sent a message before it was connected.";
     }
     if (bus->state == VMBUS_CONNECTED && bus->version < kind->min_version) {
-        return "The guest sent a message of a later version.";
+        return later_version;
     }
     return kind->refusal;
 }
