@@ -47,9 +47,12 @@ list_indexes() { # RELEASE-INFO
         'Created-By: Packages'
 }
 
-# The options that make apt use the private configuration of $1.
+# The options that make apt use the private configuration of $1.  Downloads
+# must not depend on what is installed, which may be newer than the suite;
+# "backports" is there to install from.
 apt_options() {
-    local root=$CACHE/apt/$1
+    local root=$CACHE/apt/$1 status=/dev/null
+    [[ $1 != backports ]] || status=/var/lib/dpkg/status
     APT_OPTIONS=(
         -o "Dir::Etc::SourceList=$root/sources.list"
         -o Dir::Etc::SourceParts=/dev/null
@@ -57,7 +60,7 @@ apt_options() {
         -o Dir::Etc::PreferencesParts=/dev/null
         -o "Dir::State=$root/state"
         -o "Dir::State::Lists=$root/lists"
-        -o Dir::State::status=/var/lib/dpkg/status
+        -o "Dir::State::status=$status"
         -o Dir::State::extended_states=/var/lib/apt/extended_states
         -o "Dir::Cache=$root/cache"
         -o "APT::Sandbox::User=$(id -un)"
