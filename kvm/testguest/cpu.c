@@ -123,10 +123,11 @@ void isr_handler(struct regs *regs)
         handle_fault(cpu, regs);
         return;
     }
-    cpu->irqs[vector]++;
     if (irq_table[vector].fn) {
         irq_table[vector].fn(cpu, vector);
     }
+    /* Last, for whoever waits for this and then looks at what @fn noted. */
+    cpu->irqs[vector]++;
     if (vector != SPURIOUS_VECTOR && !irq_table[vector].no_eoi) {
         apic_eoi();
     }
