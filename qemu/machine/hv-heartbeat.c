@@ -10,7 +10,7 @@
 #include "system/runstate.h"
 #include "devices/heartbeat.h"
 #include "hv-bridge.h"
-#include "trace.h"
+#include "trace/trace-hw_vmbus.h"
 
 #define TYPE_HV_HEARTBEAT "hv-heartbeat"
 OBJECT_DECLARE_SIMPLE_TYPE(HvHeartbeat, HV_HEARTBEAT)

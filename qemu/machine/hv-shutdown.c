@@ -9,7 +9,7 @@
 #include "qapi/qapi-events-vmbus.h"
 #include "devices/shutdown.h"
 #include "hv-bridge.h"
-#include "trace.h"
+#include "trace/trace-hw_vmbus.h"
 
 #define TYPE_HV_SHUTDOWN "hv-shutdown"
 OBJECT_DECLARE_SIMPLE_TYPE(HvShutdown, HV_SHUTDOWN)

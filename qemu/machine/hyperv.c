@@ -30,7 +30,7 @@
 #include "kvm/synic-pages.h"
 #include "hyperv-synic.h"
 #include "hv-soft.h"
-#include "trace.h"
+#include "trace/trace-hw_vmbus.h"
 
 #define TYPE_SYNIC "hyperv-synic"
 OBJECT_DECLARE_SIMPLE_TYPE(SynICState, SYNIC)

@@ -17,7 +17,7 @@
 #include "guest-mem.h"
 #include "hv-bridge.h"
 #include "hyperv-synic.h"
-#include "trace.h"
+#include "trace/trace-hw_vmbus.h"
 
 typedef struct HvBus {
     BusState parent_obj;

@@ -29,7 +29,7 @@ FOLDERS = {
     'qemu/qapi': 'qapi',
 }
 # These describe the whole of hw/vmbus to QEMU's build.
-TOP_FILES = ('meson.build', 'Kconfig', 'trace-events', 'trace.h')
+TOP_FILES = ('meson.build', 'Kconfig', 'trace-events')
 
 
 def our_files(project):
