@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A scripted QMP server, and a way to run hvctl against it."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+import threading
+
+HVCTL = os.environ.get("HVCTL", "hvctl")
+LIMIT = 30
+
+GREETING = {"QMP": {"version": {"qemu": {"micro": 13, "minor": 0, "major": 10}},
+                    "capabilities": ["oob"]}}
+
+
+class Peer:
+    """The server's end of one connection; a test's script drives it."""
+
+    def __init__(self, conn):
+        self.conn = conn
+        self.conn.settimeout(LIMIT)
+        self.file = conn.makefile("rb")
+        self.id = None
+        self.seen = []
+
+    def raw(self, data):
+        self.conn.sendall(data)
+
+    def send(self, message):
+        self.raw(json.dumps(message).encode() + b"\r\n")
+
+    def greet(self):
+        self.send(GREETING)
+        self.expect("qmp_capabilities")
+        self.reply({})
+
+    def expect(self, command):
+        line = self.file.readline()
+        if not line:
+            raise EOFError(f"hvctl left before {command}")
+        message = json.loads(line)
+        assert message["execute"] == command, message
+        self.id = message["id"]
+        self.seen.append(message)
+        return message.get("arguments")
+
+    def answer(self, result):
+        """The bytes of the answer to the last command."""
+        return json.dumps({"return": result, "id": self.id}).encode() + b"\r\n"
+
+    def reply(self, result):
+        self.raw(self.answer(result))
+
+    def error(self, kind, desc="because"):
+        self.send({"error": {"class": kind, "desc": desc}, "id": self.id})
+
+    def event(self, name, **data):
+        self.send({"event": name, "data": data,
+                   "timestamp": {"seconds": 1700000000,
+                                 "microseconds": 123456}})
+
+    def query(self, info):
+        self.expect("query-vmbus")
+        self.reply(info)
+
+    def wait_closed(self):
+        """Until hvctl leaves; anything but its leaving is a fault."""
+        rest = self.file.read()
+        assert not rest, rest
+
+
+class Server:
+    """Listens, and runs @script for the one client that comes."""
+
+    def __init__(self, script, tcp=False):
+        self.dir = tempfile.mkdtemp()
+        if tcp:
+            self.listener = socket.create_server(("127.0.0.1", 0))
+            self.address = "tcp:127.0.0.1:%d" % self.listener.getsockname()[1]
+        else:
+            self.address = os.path.join(self.dir, "qmp")
+            self.listener = socket.socket(socket.AF_UNIX)
+            self.listener.bind(self.address)
+            self.listener.listen(1)
+        self.listener.settimeout(LIMIT)
+        self.script = script
+        self.fault = None
+        self.thread = threading.Thread(target=self.run)
+        self.thread.start()
+
+    def run(self):
+        try:
+            conn, _ = self.listener.accept()
+            with conn:
+                peer = Peer(conn)
+                try:
+                    self.script(peer)
+                finally:
+                    peer.file.close()
+        except Exception as fault:  # told by stop(), in the test's thread
+            self.fault = fault
+
+    def stop(self):
+        self.thread.join(LIMIT)
+        alive = self.thread.is_alive()
+        self.listener.close()
+        shutil.rmtree(self.dir)
+        assert not alive, "the script has not ended"
+        if self.fault:
+            raise self.fault
+
+
+class Result:
+    def __init__(self, code, out, err):
+        self.code, self.out, self.err = code, out, err
+
+
+def hvctl(*args, env=None):
+    """Runs hvctl with @args; returns its exit code and output."""
+    environ = {k: v for k, v in os.environ.items() if k != "HVCTL_QMP"}
+    environ["LC_ALL"] = "C.UTF-8"
+    environ.update(env or {})
+    done = subprocess.run([HVCTL, *args], env=environ, timeout=LIMIT,
+                          stdin=subprocess.DEVNULL, capture_output=True)
+    return Result(done.returncode, done.stdout.decode(), done.stderr.decode())
+
+
+def serve(script, *args, tcp=False):
+    """Runs hvctl with @args against a server that runs @script."""
+    server = Server(script, tcp)
+    try:
+        return hvctl("--qmp", server.address, *args)
+    finally:
+        server.stop()
+
+
+def ring(**members):
+    return {"size": 12288, "packets": 7, "bytes": 800, "signals-sent": 5,
+            "signals-suppressed": 2, "full": 0, **members}
+
+
+def channel(**members):
+    return {"relid": 1, "connection-id": 65537, "subchannel": 0,
+            "state": "open", "target-vp": 1, "signals-received": 9,
+            "in": ring(), "out": ring(packets=8), "corruptions": 0, **members}
+
+
+def heartbeat(state="ok", application="healthy", **members):
+    return {"qom-path": "/machine/peripheral/hb", "driver": "hv-heartbeat",
+            "id": "hb",
+            "class-id": "57164f39-9115-4e78-ab55-382f3bd5422d",
+            "instance-id": "fd149e91-82e0-4a7d-afa6-2a4166cbd7c0",
+            "channels": [channel()],
+            "heartbeat": {"state": state, "application": application,
+                          "framework-version": "3.0", "message-version": "3.0",
+                          "sequence": 12, "sent": 13, "received": 12,
+                          "age-ms": 1250, **members}}
+
+
+def shutdown(state="ready"):
+    return {"qom-path": "/machine/peripheral/sd", "driver": "hv-shutdown",
+            "class-id": "0e0b6031-5213-4934-818b-38d90ced39db",
+            "instance-id": "b6650ff7-33bc-4840-8048-e0676786f393",
+            "channels": [channel(relid=2)],
+            "shutdown": {"state": state, "framework-version": "3.0",
+                         "message-version": "3.2", "requests": 0}}
+
+
+def vmbus(*devices, **members):
+    return {"present": True, "connected": True, "version": "5.3",
+            "max-version": "5.3", "target-vp": 0, "message-sint": 2,
+            "gpadls": 2, "connects": 1, "messages-in": 20, "messages-out": 21,
+            "messages-refused": 3, "devices": list(devices), **members}
