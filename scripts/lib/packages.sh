@@ -19,8 +19,8 @@ MESON_VERSION=1.5
 
 installed_version() { # PACKAGE
     # shellcheck disable=SC2016  # dpkg-query replaces these
-    dpkg-query -W -f '${db:Status-Status} ${Version}\n' "$1" 2>/dev/null |
-        sed -n 's/^installed //p' | head -n 1
+    { dpkg-query -W -f '${db:Status-Status} ${Version}\n' "$1" 2>/dev/null ||
+        true; } | sed -n '/^installed /{s///p;q}'
 }
 
 missing_packages() {
@@ -84,10 +84,11 @@ install_meson() {
 
 # ensure_packages INSTALL: with INSTALL=no, only name what is missing.
 ensure_packages() {
-    local missing package others=()
+    local list missing package others=()
     check_system
     say "Packages needed: ${PACKAGES[*]}"
-    mapfile -t missing < <(missing_packages)
+    list=$(missing_packages)
+    read -ra missing <<<"${list//$'\n'/ }"
     if ((${#missing[@]} == 0)); then
         say "  all of them are installed"
         return
