@@ -148,9 +148,6 @@ const char *vmbus_gpadl_append(VmbusGpadlTable *table, VmbusGpadl *gpadl,
      */
     uint32_t words = MIN(len / WORD, gpadl->declared - gpadl->received);
 
-    if (gpadl->complete) {
-        return "A GPADL got more pages after it was complete.";
-    }
     if (words == 0) {
         return "A message of a GPADL has no pages.";
     }

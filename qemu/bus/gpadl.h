@@ -49,9 +49,10 @@ VmbusGpadl *vmbus_gpadl_begin(VmbusGpadlTable *table, uint32_t relid,
                               uint32_t id, uint16_t range_count,
                               uint16_t buflen, const char **why);
 /*
- * Adds the @len bytes at @data, which need no alignment, and checks the ranges
- * when all have come.  Returns NULL, or a sentence; then the caller removes
- * the GPADL.  Memory grows with what comes, not with what was declared.
+ * Adds the @len bytes at @data, which need no alignment, to a GPADL that is not
+ * complete, and checks the ranges when all have come.  Returns NULL, or a
+ * sentence; then the caller removes the GPADL.  Memory grows with what comes,
+ * not with what was declared.
  */
 const char *vmbus_gpadl_append(VmbusGpadlTable *table, VmbusGpadl *gpadl,
                                const void *data, size_t len);
