@@ -26,8 +26,8 @@ bool hv_clock_calibrate(HvClock *clock, const HvClockSample *first,
         return false;
     }
     clock->scale = (uint64_t)scale;
-    clock->offset = (int64_t)(last->ns / 100 -
-                              multiply_high(last->tsc, clock->scale));
+    clock->offset =
+        (int64_t)(last->ns / 100 - multiply_high(last->tsc, clock->scale));
     clock->valid = true;
     return true;
 }

@@ -9,99 +9,143 @@
 
 /* The same bits as on KVM: QEMU's kvm_hyperv_properties[] (QEMU 10.0). */
 const HvFeatureInfo hv_feature_table[HV_FEATURE_COUNT] = {
-    [HV_FEATURE_RELAXED] = {
-        .flag = "hv-relaxed", .software = true,
-        .cpuid = {{HVLEAF_ENLIGHTENED, HV_REG_EAX, HVB_RELAXED_TIMING}},
-    },
-    [HV_FEATURE_VAPIC] = {
-        .flag = "hv-vapic", .software = true,
-        .cpuid = {{HVLEAF_FEATURES, HV_REG_EAX, HVB_APIC_ACCESS}},
-    },
-    [HV_FEATURE_TIME] = {
-        .flag = "hv-time", .software = true,
-        .cpuid = {{HVLEAF_FEATURES, HV_REG_EAX,
-                   HVB_TIME_REF_COUNT | HVB_REFERENCE_TSC}},
-    },
-    [HV_FEATURE_CRASH] = {
-        .flag = "hv-crash", .software = true,
-        .cpuid = {{HVLEAF_FEATURES, HV_REG_EDX, HVB_CRASH_MSRS}},
-    },
-    [HV_FEATURE_RESET] = {
-        .flag = "hv-reset", .software = true,
-        .cpuid = {{HVLEAF_FEATURES, HV_REG_EAX, HVB_RESET}},
-    },
-    [HV_FEATURE_VPINDEX] = {
-        .flag = "hv-vpindex", .software = true,
-        .cpuid = {{HVLEAF_FEATURES, HV_REG_EAX, HVB_VP_INDEX}},
-    },
-    [HV_FEATURE_RUNTIME] = {
-        .flag = "hv-runtime", .software = true,
-        .cpuid = {{HVLEAF_FEATURES, HV_REG_EAX, HVB_VP_RUNTIME}},
-    },
-    [HV_FEATURE_SYNIC] = {
-        .flag = "hv-synic", .software = true, .needs = NEEDS(VPINDEX),
-        .cpuid = {{HVLEAF_FEATURES, HV_REG_EAX, HVB_SYNIC},
-                  {HVLEAF_FEATURES, HV_REG_EBX,
-                   HVB_POST_MESSAGES | HVB_SIGNAL_EVENTS}},
-    },
-    [HV_FEATURE_STIMER] = {
-        .flag = "hv-stimer", .software = true,
-        .needs = NEEDS(SYNIC) | NEEDS(TIME),
-        .cpuid = {{HVLEAF_FEATURES, HV_REG_EAX, HVB_STIMER}},
-    },
-    [HV_FEATURE_FREQUENCIES] = {
-        .flag = "hv-frequencies", .software = true,
-        .cpuid = {{HVLEAF_FEATURES, HV_REG_EAX, HVB_FREQUENCY_ACCESS},
-                  {HVLEAF_FEATURES, HV_REG_EDX, HVB_FREQUENCY_MSRS}},
-    },
-    [HV_FEATURE_REENLIGHTENMENT] = {
-        .flag = "hv-reenlightenment", .software = true,
-        .cpuid = {{HVLEAF_FEATURES, HV_REG_EAX, HVB_REENLIGHTENMENT}},
-    },
-    [HV_FEATURE_TLBFLUSH] = {
-        .flag = "hv-tlbflush", .software = true, .needs = NEEDS(VPINDEX),
-        .cpuid = {{HVLEAF_ENLIGHTENED, HV_REG_EAX,
-                   HVB_USE_TLB_FLUSH | HVB_USE_EX_MASKS}},
-    },
-    [HV_FEATURE_EVMCS] = {
-        .flag = "hv-evmcs", .needs = NEEDS(VAPIC),
-        .cpuid = {{HVLEAF_ENLIGHTENED, HV_REG_EAX, HVB_USE_EVMCS}},
-    },
-    [HV_FEATURE_IPI] = {
-        .flag = "hv-ipi", .software = true, .needs = NEEDS(VPINDEX),
-        .cpuid = {{HVLEAF_ENLIGHTENED, HV_REG_EAX,
-                   HVB_USE_CLUSTER_IPI | HVB_USE_EX_MASKS}},
-    },
-    [HV_FEATURE_STIMER_DIRECT] = {
-        .flag = "hv-stimer-direct", .software = true,
-        .needs = NEEDS(STIMER),
-        .cpuid = {{HVLEAF_FEATURES, HV_REG_EDX, HVB_STIMER_DIRECT}},
-    },
-    [HV_FEATURE_AVIC] = {
-        .flag = "hv-avic", .software = true,
-        .cpuid = {{HVLEAF_ENLIGHTENED, HV_REG_EAX, HVB_NO_AUTO_EOI}},
-    },
-    [HV_FEATURE_SYNDBG] = {
-        .flag = "hv-syndbg", .needs = NEEDS(SYNIC) | NEEDS(RELAXED),
-        .cpuid = {{HVLEAF_FEATURES, HV_REG_EDX, HVB_SYNDBG}},
-    },
-    [HV_FEATURE_MSR_BITMAP] = {
-        .flag = "hv-emsr-bitmap",
-        .cpuid = {{HVLEAF_NESTED, HV_REG_EAX, HVB_NESTED_MSR_BITMAP}},
-    },
-    [HV_FEATURE_XMM_INPUT] = {
-        .flag = "hv-xmm-input", .software = true,
-        .cpuid = {{HVLEAF_FEATURES, HV_REG_EDX, HVB_XMM_INPUT}},
-    },
-    [HV_FEATURE_TLBFLUSH_EXT] = {
-        .flag = "hv-tlbflush-ext", .software = true,
-        .needs = NEEDS(TLBFLUSH),
-        .cpuid = {{HVLEAF_FEATURES, HV_REG_EDX, HVB_EXT_FLUSH_RANGES}},
-    },
-    [HV_FEATURE_TLBFLUSH_DIRECT] = {
-        .flag = "hv-tlbflush-direct", .needs = NEEDS(VAPIC),
-        .cpuid = {{HVLEAF_NESTED, HV_REG_EAX, HVB_NESTED_FLUSH}},
-    },
+    [HV_FEATURE_RELAXED] =
+        {
+            .flag = "hv-relaxed",
+            .software = true,
+            .cpuid = {{HVLEAF_ENLIGHTENED, HV_REG_EAX, HVB_RELAXED_TIMING}},
+        },
+    [HV_FEATURE_VAPIC] =
+        {
+            .flag = "hv-vapic",
+            .software = true,
+            .cpuid = {{HVLEAF_FEATURES, HV_REG_EAX, HVB_APIC_ACCESS}},
+        },
+    [HV_FEATURE_TIME] =
+        {
+            .flag = "hv-time",
+            .software = true,
+            .cpuid = {{HVLEAF_FEATURES, HV_REG_EAX,
+                       HVB_TIME_REF_COUNT | HVB_REFERENCE_TSC}},
+        },
+    [HV_FEATURE_CRASH] =
+        {
+            .flag = "hv-crash",
+            .software = true,
+            .cpuid = {{HVLEAF_FEATURES, HV_REG_EDX, HVB_CRASH_MSRS}},
+        },
+    [HV_FEATURE_RESET] =
+        {
+            .flag = "hv-reset",
+            .software = true,
+            .cpuid = {{HVLEAF_FEATURES, HV_REG_EAX, HVB_RESET}},
+        },
+    [HV_FEATURE_VPINDEX] =
+        {
+            .flag = "hv-vpindex",
+            .software = true,
+            .cpuid = {{HVLEAF_FEATURES, HV_REG_EAX, HVB_VP_INDEX}},
+        },
+    [HV_FEATURE_RUNTIME] =
+        {
+            .flag = "hv-runtime",
+            .software = true,
+            .cpuid = {{HVLEAF_FEATURES, HV_REG_EAX, HVB_VP_RUNTIME}},
+        },
+    [HV_FEATURE_SYNIC] =
+        {
+            .flag = "hv-synic",
+            .software = true,
+            .needs = NEEDS(VPINDEX),
+            .cpuid = {{HVLEAF_FEATURES, HV_REG_EAX, HVB_SYNIC},
+                      {HVLEAF_FEATURES, HV_REG_EBX,
+                       HVB_POST_MESSAGES | HVB_SIGNAL_EVENTS}},
+        },
+    [HV_FEATURE_STIMER] =
+        {
+            .flag = "hv-stimer",
+            .software = true,
+            .needs = NEEDS(SYNIC) | NEEDS(TIME),
+            .cpuid = {{HVLEAF_FEATURES, HV_REG_EAX, HVB_STIMER}},
+        },
+    [HV_FEATURE_FREQUENCIES] =
+        {
+            .flag = "hv-frequencies",
+            .software = true,
+            .cpuid = {{HVLEAF_FEATURES, HV_REG_EAX, HVB_FREQUENCY_ACCESS},
+                      {HVLEAF_FEATURES, HV_REG_EDX, HVB_FREQUENCY_MSRS}},
+        },
+    [HV_FEATURE_REENLIGHTENMENT] =
+        {
+            .flag = "hv-reenlightenment",
+            .software = true,
+            .cpuid = {{HVLEAF_FEATURES, HV_REG_EAX, HVB_REENLIGHTENMENT}},
+        },
+    [HV_FEATURE_TLBFLUSH] =
+        {
+            .flag = "hv-tlbflush",
+            .software = true,
+            .needs = NEEDS(VPINDEX),
+            .cpuid = {{HVLEAF_ENLIGHTENED, HV_REG_EAX,
+                       HVB_USE_TLB_FLUSH | HVB_USE_EX_MASKS}},
+        },
+    [HV_FEATURE_EVMCS] =
+        {
+            .flag = "hv-evmcs",
+            .needs = NEEDS(VAPIC),
+            .cpuid = {{HVLEAF_ENLIGHTENED, HV_REG_EAX, HVB_USE_EVMCS}},
+        },
+    [HV_FEATURE_IPI] =
+        {
+            .flag = "hv-ipi",
+            .software = true,
+            .needs = NEEDS(VPINDEX),
+            .cpuid = {{HVLEAF_ENLIGHTENED, HV_REG_EAX,
+                       HVB_USE_CLUSTER_IPI | HVB_USE_EX_MASKS}},
+        },
+    [HV_FEATURE_STIMER_DIRECT] =
+        {
+            .flag = "hv-stimer-direct",
+            .software = true,
+            .needs = NEEDS(STIMER),
+            .cpuid = {{HVLEAF_FEATURES, HV_REG_EDX, HVB_STIMER_DIRECT}},
+        },
+    [HV_FEATURE_AVIC] =
+        {
+            .flag = "hv-avic",
+            .software = true,
+            .cpuid = {{HVLEAF_ENLIGHTENED, HV_REG_EAX, HVB_NO_AUTO_EOI}},
+        },
+    [HV_FEATURE_SYNDBG] =
+        {
+            .flag = "hv-syndbg",
+            .needs = NEEDS(SYNIC) | NEEDS(RELAXED),
+            .cpuid = {{HVLEAF_FEATURES, HV_REG_EDX, HVB_SYNDBG}},
+        },
+    [HV_FEATURE_MSR_BITMAP] =
+        {
+            .flag = "hv-emsr-bitmap",
+            .cpuid = {{HVLEAF_NESTED, HV_REG_EAX, HVB_NESTED_MSR_BITMAP}},
+        },
+    [HV_FEATURE_XMM_INPUT] =
+        {
+            .flag = "hv-xmm-input",
+            .software = true,
+            .cpuid = {{HVLEAF_FEATURES, HV_REG_EDX, HVB_XMM_INPUT}},
+        },
+    [HV_FEATURE_TLBFLUSH_EXT] =
+        {
+            .flag = "hv-tlbflush-ext",
+            .software = true,
+            .needs = NEEDS(TLBFLUSH),
+            .cpuid = {{HVLEAF_FEATURES, HV_REG_EDX, HVB_EXT_FLUSH_RANGES}},
+        },
+    [HV_FEATURE_TLBFLUSH_DIRECT] =
+        {
+            .flag = "hv-tlbflush-direct",
+            .needs = NEEDS(VAPIC),
+            .cpuid = {{HVLEAF_NESTED, HV_REG_EAX, HVB_NESTED_FLUSH}},
+        },
 };
 
 bool hv_config_enabled(const HvConfig *config)
@@ -111,8 +155,8 @@ bool hv_config_enabled(const HvConfig *config)
 }
 
 /* "hv-stimer needs hv-synic and hv-time" */
-static void say_missing(const HvFeatureInfo *info, uint64_t missing,
-                        char *why, size_t size)
+static void say_missing(const HvFeatureInfo *info, uint64_t missing, char *why,
+                        size_t size)
 {
     const char *word = " needs ";
     char text[128];
@@ -162,8 +206,7 @@ bool hv_config_check(const HvConfig *config, char *why, size_t size)
 }
 
 /* The bits that the enabled features show in @leaf. */
-static void collect_bits(const HvConfig *config, uint32_t leaf,
-                         uint32_t out[4])
+static void collect_bits(const HvConfig *config, uint32_t leaf, uint32_t out[4])
 {
     unsigned f, i;
 

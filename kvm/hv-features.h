@@ -57,14 +57,14 @@ extern const HvFeatureInfo hv_feature_table[HV_FEATURE_COUNT];
 
 /* What the user asked for; all VPs of a partition have the same. */
 typedef struct HvConfig {
-    uint64_t features;     /* HV_FEATURE_BIT() */
-    uint32_t spinlocks;    /* attempts before the guest notifies us */
-    bool passthrough;      /* hv-passthrough */
-    bool no_core_sharing;  /* hv-no-nonarch-coresharing=on */
-    uint32_t vendor[3];    /* EBX, ECX, EDX of the first leaf */
+    uint64_t features;    /* HV_FEATURE_BIT() */
+    uint32_t spinlocks;   /* attempts before the guest notifies us */
+    bool passthrough;     /* hv-passthrough */
+    bool no_core_sharing; /* hv-no-nonarch-coresharing=on */
+    uint32_t vendor[3];   /* EBX, ECX, EDX of the first leaf */
     uint32_t interface[4];
-    uint32_t version[4];   /* EAX to EDX of HVLEAF_VERSION */
-    uint32_t limits[4];    /* EAX to EDX of HVLEAF_LIMITS */
+    uint32_t version[4]; /* EAX to EDX of HVLEAF_VERSION */
+    uint32_t limits[4];  /* EAX to EDX of HVLEAF_LIMITS */
 } HvConfig;
 
 static inline bool hv_config_has(const HvConfig *config, HvFeature feature)

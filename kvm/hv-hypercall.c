@@ -10,7 +10,7 @@
 
 typedef struct Call {
     HvVp *vp;
-    uint32_t var_words;  /* words of 8 bytes after the fixed head */
+    uint32_t var_words; /* words of 8 bytes after the fixed head */
     uint32_t reps, rep_start;
     /* The whole input; nothing of it is read from the guest again. */
     uint64_t input[HV_ABI_PAGE_SIZE / 8];
@@ -121,8 +121,8 @@ static uint16_t flush(Call *call, uint64_t flags, const HvVpSet *set,
 {
     HvPartition *p = call->vp->partition;
     const uint64_t *ranges = call->input + head_words + call->var_words;
-    uint64_t known = HVB_FLUSH_ALL_VPS | HVB_FLUSH_ALL_SPACES |
-                     HVB_FLUSH_NON_GLOBAL;
+    uint64_t known =
+        HVB_FLUSH_ALL_VPS | HVB_FLUSH_ALL_SPACES | HVB_FLUSH_NON_GLOBAL;
 
     if (hv_config_has(&p->config, HV_FEATURE_TLBFLUSH_EXT)) {
         known |= HVB_FLUSH_EXT_RANGES;
@@ -159,8 +159,8 @@ static uint16_t run_flush_ex(Call *call)
     HvVpSet set;
 
     memcpy(&in, call->input, sizeof(in));
-    status = sparse_set(call, sizeof(in) / 8, in.set_format, in.set_banks,
-                        &set);
+    status =
+        sparse_set(call, sizeof(in) / 8, in.set_format, in.set_banks, &set);
     if (status != HVST_SUCCESS) {
         return status;
     }
@@ -168,8 +168,7 @@ static uint16_t run_flush_ex(Call *call)
     return flush(call, in.flags, &set, sizeof(in) / 8);
 }
 
-static uint16_t send_ipi(Call *call, const HvIpiInput *in,
-                         const HvVpSet *set)
+static uint16_t send_ipi(Call *call, const HvIpiInput *in, const HvVpSet *set)
 {
     HvPartition *p = call->vp->partition;
 
@@ -203,14 +202,14 @@ static uint16_t run_ipi_ex(Call *call)
 
     memcpy(&in, call->input, sizeof(in));
     memcpy(&head, call->input, sizeof(head));
-    status = sparse_set(call, sizeof(in) / 8, in.set_format, in.set_banks,
-                        &set);
+    status =
+        sparse_set(call, sizeof(in) / 8, in.set_format, in.set_banks, &set);
     return status != HVST_SUCCESS ? status : send_ipi(call, &head, &set);
 }
 
 static const CallInfo call_table[] = {
-    {HVCALL_EVENT_SIGNAL, sizeof(HvSignalEventInput), false, false,
-     may_signal, run_signal},
+    {HVCALL_EVENT_SIGNAL, sizeof(HvSignalEventInput), false, false, may_signal,
+     run_signal},
     {HVCALL_MESSAGE_POST, sizeof(HvPostMessageInput), false, false, may_post,
      run_post},
     {HVCALL_CLUSTER_IPI, sizeof(HvIpiInput), false, false, may_send_ipi,
@@ -306,8 +305,7 @@ static bool dispatch(HvVp *vp, const HvHypercallRegs *regs, uint64_t control,
     } else if (len > FAST_INPUT) {
         *result = HVST_INVALID_INPUT;
     } else if (len > FAST_INPUT_PLAIN &&
-               !hv_config_has(&vp->partition->config,
-                              HV_FEATURE_XMM_INPUT)) {
+               !hv_config_has(&vp->partition->config, HV_FEATURE_XMM_INPUT)) {
         return false;
     } else {
         memcpy(call.input, params, FAST_INPUT_PLAIN);

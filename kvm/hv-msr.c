@@ -118,8 +118,7 @@ static void write_tsc_page(HvPartition *p, uint64_t gpa)
         p->s.tsc_sequence = 1;
     }
     page.sequence = p->s.tsc_sequence;
-    p->ops->write_guest(p->opaque, gpa, &page.sequence,
-                        sizeof(page.sequence));
+    p->ops->write_guest(p->opaque, gpa, &page.sequence, sizeof(page.sequence));
 }
 
 static bool write_reference_tsc(HvVp *vp, uint32_t msr, uint64_t value)
@@ -144,8 +143,8 @@ static bool read_frequency(HvVp *vp, uint32_t msr, uint64_t *value)
 static bool read_apic(HvVp *vp, uint32_t msr, uint64_t *value)
 {
     return vp->partition->ops->apic_read(
-        vp->partition->opaque, vp,
-        msr == HVMSR_ICR ? HV_APIC_ICR : HV_APIC_TPR, value);
+        vp->partition->opaque, vp, msr == HVMSR_ICR ? HV_APIC_ICR : HV_APIC_TPR,
+        value);
 }
 
 static bool write_apic(HvVp *vp, uint32_t msr, uint64_t value)
@@ -308,12 +307,12 @@ static bool write_reenlightenment(HvVp *vp, uint32_t msr, uint64_t value)
 /* Hot ones first. */
 static const struct MsrRange {
     uint32_t first, last;
-    int feature; /* HvFeature, or ANY_FEATURE */
+    int feature;    /* HvFeature, or ANY_FEATURE */
     MsrRead read;   /* NULL: write only */
     MsrWrite write; /* NULL: read only */
 } msr_table[] = {
-    {HVMSR_STIMER0_CONFIG, HVMSR_STIMER3_COUNT, HV_FEATURE_STIMER,
-     read_stimer, write_stimer},
+    {HVMSR_STIMER0_CONFIG, HVMSR_STIMER3_COUNT, HV_FEATURE_STIMER, read_stimer,
+     write_stimer},
     {HVMSR_EOI, HVMSR_EOI, HV_FEATURE_VAPIC, NULL, write_apic},
     {HVMSR_ICR, HVMSR_TPR, HV_FEATURE_VAPIC, read_apic, write_apic},
     {HVMSR_TIME_REF_COUNT, HVMSR_TIME_REF_COUNT, HV_FEATURE_TIME, read_time,
@@ -323,8 +322,7 @@ static const struct MsrRange {
      write_os_id},
     {HVMSR_HYPERCALL, HVMSR_HYPERCALL, ANY_FEATURE, read_hypercall,
      write_hypercall},
-    {HVMSR_VP_INDEX, HVMSR_VP_INDEX, HV_FEATURE_VPINDEX, read_vp_index,
-     NULL},
+    {HVMSR_VP_INDEX, HVMSR_VP_INDEX, HV_FEATURE_VPINDEX, read_vp_index, NULL},
     {HVMSR_RESET, HVMSR_RESET, HV_FEATURE_RESET, read_zero, write_reset},
     {HVMSR_VP_RUNTIME, HVMSR_VP_RUNTIME, HV_FEATURE_RUNTIME, read_runtime,
      NULL},
@@ -351,8 +349,7 @@ static const struct MsrRange *find_msr(const HvVp *vp, uint32_t msr)
 
         if (msr >= range->first && msr <= range->last) {
             return range->feature == ANY_FEATURE ||
-                           hv_config_has(&vp->partition->config,
-                                         range->feature)
+                           hv_config_has(&vp->partition->config, range->feature)
                        ? range
                        : NULL;
         }

@@ -154,7 +154,7 @@ struct HvPartition {
 struct HvVp {
     HvVpState s;
     HvPartition *partition;
-    void *opaque; /* the machine's */
+    void *opaque;         /* the machine's */
     uint64_t auto_eoi[4]; /* vectors of unmasked SINTs with auto-EOI */
 };
 

@@ -24,8 +24,7 @@ static bool slot_fill(HvMessage *slot, const HvMessage *msg)
         memcpy(&word, from + i, sizeof(word));
         __atomic_store_n((uint64_t *)(to + i), word, __ATOMIC_RELAXED);
     }
-    __atomic_store_n(&slot->payload_size, msg->payload_size,
-                     __ATOMIC_RELAXED);
+    __atomic_store_n(&slot->payload_size, msg->payload_size, __ATOMIC_RELAXED);
     __atomic_store_n(&slot->flags, 0, __ATOMIC_RELAXED);
     return __atomic_compare_exchange_n(&slot->type, &none, msg->type, false,
                                        __ATOMIC_SEQ_CST, __ATOMIC_RELAXED);
@@ -41,19 +40,16 @@ HvSlotResult hv_message_slot_post(void *page, unsigned sint,
         return HV_SLOT_INVALID;
     }
     for (i = 0; i < SLOT_ATTEMPTS; i++) {
-        if (__atomic_load_n(&slot->type, __ATOMIC_ACQUIRE) ==
-                HVMSG_NONE_TYPE &&
+        if (__atomic_load_n(&slot->type, __ATOMIC_ACQUIRE) == HVMSG_NONE_TYPE &&
             slot_fill(slot, msg)) {
             return HV_SLOT_POSTED;
         }
-        __atomic_fetch_or(&slot->flags, HVMSG_FLAG_PENDING,
-                          __ATOMIC_SEQ_CST);
+        __atomic_fetch_or(&slot->flags, HVMSG_FLAG_PENDING, __ATOMIC_SEQ_CST);
         /*
          * A guest that freed the slot before it could see the flag writes no
          * EOM: look again.
          */
-        if (__atomic_load_n(&slot->type, __ATOMIC_SEQ_CST) !=
-            HVMSG_NONE_TYPE) {
+        if (__atomic_load_n(&slot->type, __ATOMIC_SEQ_CST) != HVMSG_NONE_TYPE) {
             return HV_SLOT_BUSY;
         }
     }

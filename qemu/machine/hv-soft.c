@@ -223,8 +223,7 @@ static bool op_write_guest(void *opaque, uint64_t gpa, const void *buf,
 {
     bool ok = is_ram(gpa, len, true) &&
               address_space_write(&address_space_memory, gpa,
-                                  MEMTXATTRS_UNSPECIFIED, buf,
-                                  len) == MEMTX_OK;
+                                  MEMTXATTRS_UNSPECIFIED, buf, len) == MEMTX_OK;
 
     /* Another VP must see writes in their order. */
     smp_mb();
@@ -268,9 +267,8 @@ static bool apic_set(HvSoftVp *svp, int index, uint64_t value)
     if (is_x2apic_mode(svp->cpu->apic_state)) {
         return apic_msr_write(index, value) >= 0;
     }
-    address_space_stl(&address_space_memory,
-                      APIC_DEFAULT_ADDRESS + index * 16, value,
-                      MEMTXATTRS_UNSPECIFIED, NULL);
+    address_space_stl(&address_space_memory, APIC_DEFAULT_ADDRESS + index * 16,
+                      value, MEMTXATTRS_UNSPECIFIED, NULL);
     return true;
 }
 
@@ -455,8 +453,8 @@ static uint16_t op_hypercall_post(void *opaque, HvVp *vp,
         (const struct hyperv_post_message_input *)in);
 }
 
-static uint16_t op_hypercall_signal(void *opaque, HvVp *vp,
-                                    uint32_t connection, uint16_t flag)
+static uint16_t op_hypercall_signal(void *opaque, HvVp *vp, uint32_t connection,
+                                    uint16_t flag)
 {
     return hyperv_signal_connection(connection, flag);
 }
@@ -681,8 +679,8 @@ static void make_config(X86CPU *cpu, HvConfig *c)
     memcpy(c->vendor, cpu->hyperv_vendor_id, sizeof(c->vendor));
     memcpy(c->interface, cpu->hyperv_interface_id, sizeof(c->interface));
     c->version[0] = cpu->hyperv_ver_id_build;
-    c->version[1] = (uint32_t)cpu->hyperv_ver_id_major << 16 |
-                    cpu->hyperv_ver_id_minor;
+    c->version[1] =
+        (uint32_t)cpu->hyperv_ver_id_major << 16 | cpu->hyperv_ver_id_minor;
     c->version[2] = cpu->hyperv_ver_id_sp;
     c->version[3] = (uint32_t)cpu->hyperv_ver_id_sb << 24 |
                     (cpu->hyperv_ver_id_sn & 0xffffff);
@@ -737,8 +735,7 @@ static bool check_config(X86CPU *cpu, const HvConfig *config, Error **errp)
             return false;
         }
     }
-    if (hv_soft_on && memcmp(config, &soft.partition.config,
-                             sizeof(*config))) {
+    if (hv_soft_on && memcmp(config, &soft.partition.config, sizeof(*config))) {
         error_setg(errp, "all CPUs must have the same hv-* flags");
         return false;
     }
@@ -760,8 +757,7 @@ bool hv_soft_realize(X86CPU *cpu, Error **errp)
         return false;
     }
     if (cs->cpu_index >= soft.vps_len) {
-        error_setg(errp, "hv-* flags need a CPU index below %u",
-                   soft.vps_len);
+        error_setg(errp, "hv-* flags need a CPU index below %u", soft.vps_len);
         return false;
     }
     svp = HV_SOFT_VP(object_new(TYPE_HV_SOFT_VP));
