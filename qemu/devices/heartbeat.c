@@ -44,7 +44,6 @@ const VmbusOffer vmbus_heartbeat_offer = {
     .class_id = IC_HEARTBEAT_CLASS,
     .instance_id = IC_HEARTBEAT_INSTANCE,
     .pipe = true,
-    .user_defined = {IC_PIPE_MODE_MESSAGE},
 };
 
 const char *vmbus_heartbeat_state_name(VmbusHeartbeatState state)

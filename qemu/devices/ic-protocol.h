@@ -21,11 +21,6 @@
 #define IC_VERSION_MAJOR(version) ((uint16_t)((version) >> 16))
 #define IC_VERSION_MINOR(version) ((uint16_t)((version)&0xffff))
 
-/* user_defined of an offer begins with this for a pipe that keeps messages */
-#define IC_PIPE_MODE_MESSAGE 4
-
-#define IC_PACKET_IN_BAND 6 /* packet type of all that a pipe carries */
-
 #define IC_PIPE_DATA 1
 
 typedef struct IcPipeHeader {

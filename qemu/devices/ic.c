@@ -3,6 +3,8 @@
 
 #include <glib.h>
 
+#include "bus/vmbus-protocol.h"
+
 /* Lowest first, as Hyper-V and OpenVMM send them. */
 static const uint32_t framework_versions[] = {
     IC_VERSION(1, 0),
@@ -144,7 +146,7 @@ static IcSendResult send_message(IcPort *port, uint16_t type, const void *body,
         {(void *)body, len},
     };
 
-    switch (vmbus_channel_send(port->chan, IC_PACKET_IN_BAND, 0, 0, iov,
+    switch (vmbus_channel_send(port->chan, VMBUS_PKT_DATA_INBAND, 0, 0, iov,
                                G_N_ELEMENTS(iov))) {
     case VMBUS_RING_OK:
         break;
@@ -322,7 +324,7 @@ static bool parse(const VmbusPacket *pkt, IcHeader *header,
     IcPipeHeader pipe;
     uint32_t size;
 
-    if (pkt->type != IC_PACKET_IN_BAND) {
+    if (pkt->type != VMBUS_PKT_DATA_INBAND) {
         *refusal = IC_REFUSED_PACKET_TYPE;
         return false;
     }

@@ -43,7 +43,6 @@ const VmbusOffer vmbus_shutdown_offer = {
     .class_id = IC_SHUTDOWN_CLASS,
     .instance_id = IC_SHUTDOWN_INSTANCE,
     .pipe = true,
-    .user_defined = {IC_PIPE_MODE_MESSAGE},
 };
 
 const char *vmbus_shutdown_state_name(VmbusShutdownState state)

@@ -107,7 +107,7 @@ VmbusRingResult vmbus_channel_send(VmbusChannel *chan, uint16_t type,
     if (chan->send_result != VMBUS_RING_OK) {
         return chan->send_result;
     }
-    g_assert_cmpuint(type, ==, IC_PACKET_IN_BAND);
+    g_assert_cmpuint(type, ==, VMBUS_PKT_DATA_INBAND);
     g_assert_cmpuint(flags, ==, 0);
     g_assert_cmpuint(trans_id, ==, 0);
     array = g_byte_array_new();
@@ -194,7 +194,7 @@ void fake_answer_with(VmbusChannel *chan, const IcHeader *header,
     g_byte_array_append(array, (const uint8_t *)&pipe, sizeof(pipe));
     g_byte_array_append(array, (const uint8_t *)header, sizeof(*header));
     g_byte_array_append(array, body, len);
-    fake_push(chan, IC_PACKET_IN_BAND, array->data, array->len);
+    fake_push(chan, VMBUS_PKT_DATA_INBAND, array->data, array->len);
 }
 
 void fake_answer(VmbusChannel *chan, const FakeMessage *msg)
@@ -238,7 +238,7 @@ void fake_push_garbage(VmbusChannel *chan, GRand *rand)
     uint8_t data[160];
     size_t len = g_rand_int_range(rand, 0, sizeof(data));
     uint16_t type =
-        g_rand_int_range(rand, 0, 8) ? IC_PACKET_IN_BAND : g_rand_int(rand);
+        g_rand_int_range(rand, 0, 8) ? VMBUS_PKT_DATA_INBAND : g_rand_int(rand);
     IcPipeHeader pipe = {GUINT32_TO_LE(IC_PIPE_DATA), 0};
     IcHeader header;
 

@@ -9,6 +9,7 @@
 #include <glib.h>
 
 #include "bus/channel.h"
+#include "bus/vmbus-protocol.h"
 #include "devices/ic-protocol.h"
 
 struct VmbusChannel {

@@ -455,7 +455,7 @@ static void test_bad_packet(Fixture *f, const void *data)
 
 static void test_no_pipe_header(Fixture *f, const void *data)
 {
-    fake_push(&f->chan, IC_PACKET_IN_BAND, "", 0);
+    fake_push(&f->chan, VMBUS_PKT_DATA_INBAND, "", 0);
     fake_signal(&f->chan);
     assert_refused(f, IC_REFUSED_NO_PIPE_HEADER, 1);
 }
@@ -508,7 +508,7 @@ static void push_noise(VmbusChannel *chan)
     unsigned *count = chan->refill_opaque;
 
     (*count)++;
-    fake_push(chan, IC_PACKET_IN_BAND, "noise", 5);
+    fake_push(chan, VMBUS_PKT_DATA_INBAND, "noise", 5);
 }
 
 /* A guest that writes as fast as we read must not keep the thread. */
