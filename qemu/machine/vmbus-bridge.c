@@ -374,6 +374,11 @@ static void bridge_realize(DeviceState *dev, Error **errp)
                    "give one such as 5.3", bridge->max_version);
         return;
     }
+    if (!hyperv_are_vmbus_recommended_features_enabled()) {
+        warn_report("some Windows versions start their VMBus driver only with "
+                    "the CPU flags hv-stimer, hv-vapic and hv-runtime: add "
+                    "them to -cpu");
+    }
     error_setg(&bridge->migration_blocker,
                "a machine with a vmbus-bridge can't be migrated or saved yet");
     if (migrate_add_blocker(&bridge->migration_blocker, errp) < 0) {
