@@ -212,3 +212,70 @@ void fixture_still_works(Fixture *fix)
     fixture_check(fix);
     fixture_silence(fix);
 }
+
+const GpadlCase gpadl_good = {.relid = 1,
+                              .id = 77,
+                              .rangecount = 1,
+                              .buflen = 24,
+                              .byte_count = 2 * VMBUS_PAGE_SIZE,
+                              .pfns = 2,
+                              .pfn = 5};
+
+uint32_t gpadl_case_message(VmbusMsg *msg, const GpadlCase *h)
+{
+    uint8_t *at = msg->bytes + sizeof(VmbusMsgGpadlHeader);
+
+    vsc_head(msg, VMBUS_MSG_GPADL_HEADER);
+    msg->gpadl_header.relid = h->relid;
+    msg->gpadl_header.gpadl = h->id;
+    msg->gpadl_header.rangecount = h->rangecount;
+    msg->gpadl_header.range_buflen = h->buflen;
+    memcpy(at, &h->byte_count, 4);
+    memcpy(at + 4, &h->byte_offset, 4);
+    at += 8;
+    for (uint32_t i = 0; i < h->pfns; i++, at += 8) {
+        memcpy(at, &h->pfn, 8);
+    }
+    return at - msg->bytes;
+}
+
+void fixture_created(Fixture *fix, uint32_t relid, uint32_t id, uint32_t status)
+{
+    VmbusMsg msg;
+
+    g_assert_true(vsc_expect(fix->vsc, VMBUS_MSG_GPADL_CREATED, &msg,
+                             sizeof(msg.gpadl_created)));
+    g_assert_cmpuint(msg.gpadl_created.relid, ==, relid);
+    g_assert_cmpuint(msg.gpadl_created.gpadl, ==, id);
+    g_assert_cmphex(msg.gpadl_created.status, ==, status);
+    fixture_silence(fix);
+}
+
+void fixture_open_refused(Fixture *fix, const VmbusMsgOpen *open,
+                          const char *sentence)
+{
+    VmbusMsg msg;
+
+    fixture_refused(fix, open, sizeof(*open), sentence);
+    g_assert_true(vsc_expect(fix->vsc, VMBUS_MSG_OPENCHANNEL_RESULT, &msg,
+                             sizeof(msg.open_result)));
+    g_assert_cmpuint(msg.open_result.relid, ==, open->relid);
+    g_assert_cmpuint(msg.open_result.openid, ==, open->openid);
+    g_assert_cmphex(msg.open_result.status, ==, 0x8000ffff);
+    fixture_silence(fix);
+    g_assert_cmpuint(g_hash_table_size(fix->machine->listeners), ==,
+                     fix->device.opened - fix->device.closed);
+}
+
+VmbusMsgOpen fixture_open_message(Fixture *fix)
+{
+    VmbusMsg msg;
+
+    vsc_head(&msg, VMBUS_MSG_OPENCHANNEL);
+    msg.open.relid = 1;
+    msg.open.openid = 0x1234;
+    msg.open.gpadl = vsc_create_gpadl(fix->vsc, 1, 10, 6);
+    msg.open.downstream_offset = 3;
+    g_assert_cmpuint(msg.open.gpadl, !=, 0);
+    return msg.open;
+}

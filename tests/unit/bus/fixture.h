@@ -63,6 +63,28 @@ void fixture_silence(Fixture *fix);
  */
 void fixture_still_works(Fixture *fix);
 
+/* A message GPADL_HEADER with one range head, good or not. */
+typedef struct GpadlCase {
+    uint32_t relid, id;
+    uint16_t rangecount, buflen;
+    uint32_t byte_count, byte_offset;
+    uint32_t pfns; /* in this message */
+    uint64_t pfn;  /* each of them */
+} GpadlCase;
+
+/* Two whole pages, all in one message; for the fixture's device. */
+extern const GpadlCase gpadl_good;
+/* Makes the message; returns its length. */
+uint32_t gpadl_case_message(VmbusMsg *msg, const GpadlCase *h);
+/* The next message is a GPADL_CREATED of that kind, and the last one. */
+void fixture_created(Fixture *fix, uint32_t relid, uint32_t id,
+                     uint32_t status);
+/* A message that would open the channel, and its GPADL of 6 pages. */
+VmbusMsgOpen fixture_open_message(Fixture *fix);
+/* Posts it; it is refused with @sentence and the protocol's answer. */
+void fixture_open_refused(Fixture *fix, const VmbusMsgOpen *open,
+                          const char *sentence);
+
 #define FIXTURE_TEST(path, fn)                                                 \
     g_test_add(path, Fixture, GINT_TO_POINTER(FALSE), fixture_set_up, fn,      \
                fixture_tear_down)
