@@ -253,9 +253,14 @@ struct ic_message {
             IcNegotiate head;
             IcWireVersion version[32];
         } negotiate;
-        IcHeartbeat heartbeat;
+        /* IcHeartbeat, whose alignment would not do here */
+        struct {
+            uint32_t sequence_low, sequence_high;
+            uint32_t application_state, reserved;
+        } heartbeat;
     };
 };
+_Static_assert(offsetof(struct ic_message, negotiate) == 28, "no gap");
 
 /* Takes the highest of each list, which come in rising order. */
 static void choose_versions(struct ic_message *m)
@@ -288,7 +293,7 @@ bool vb_heartbeats(struct vb_channel *ch, unsigned count)
         if (m.header.message_type == IC_MESSAGE_NEGOTIATE) {
             choose_versions(&m);
         } else if (m.header.message_type == IC_MESSAGE_HEARTBEAT) {
-            m.heartbeat.sequence++;
+            m.heartbeat.sequence_high += !++m.heartbeat.sequence_low;
             m.heartbeat.application_state = IC_APPLICATION_HEALTHY;
             count--;
         } else {
