@@ -44,7 +44,8 @@ struct __attribute__((packed)) table_pointer {
 struct __attribute__((packed)) tss {
     uint32_t reserved;
     uint64_t rsp[3];
-    uint8_t rest[76];
+    uint8_t unused[74];
+    uint16_t io_map; /* offset of the map of ports for ring 3 */
 };
 _Static_assert(sizeof(struct tss) == 104, "TSS");
 
@@ -229,11 +230,18 @@ static void setup_this_cpu(uint32_t id)
     *apic_reg(APIC_SVR) = 0x100 | SPURIOUS_VECTOR;
 }
 
+/* The map is there, but beyond the segment unless ring 3 may have ports. */
+void ring3_ports(bool open)
+{
+    tss.io_map = open ? 0 : sizeof(tss);
+}
+
 /* Only processor 0 has a task segment: it is the one that goes to ring 3. */
 static void setup_tss(void)
 {
     uint64_t base = (uintptr_t)&tss;
 
+    ring3_ports(false);
     gdt_tss[0] = (sizeof(tss) - 1) | (base & 0xffffff) << 16 |
                  0x89ull << 40 | (base >> 24 & 0xff) << 56;
     gdt_tss[1] = base >> 32;

@@ -103,6 +103,8 @@ void run_on_wait(unsigned id);
 bool try_call(void (*fn)(void *arg), void *arg);
 /* Calls @fn in ring 3 (processor 0 only); returns the exception's vector. */
 uint8_t call_in_ring3(void (*fn)(void));
+/* May ring 3 use ports (0 to 0x33f)?  At first it may not. */
+void ring3_ports(bool open);
 
 uint64_t time_us(void);
 void delay_us(uint64_t us);

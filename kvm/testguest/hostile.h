@@ -22,6 +22,8 @@ void hostile_run(const struct hostile_batch *batches, unsigned count);
  * test point). */
 struct vb_channel *hostile_connect(void);
 
+/* Does @addr keep what is written there? */
+bool hostile_is_ram(uint64_t addr);
 /* Addresses that are no RAM, or no good place for a page. */
 extern const uint64_t hostile_addresses[];
 extern const unsigned hostile_address_count;

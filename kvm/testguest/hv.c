@@ -117,9 +117,6 @@ void hv_synic_on(unsigned cpu)
         vp->events = alloc_pages(1);
     }
     run_on(cpu, synic_on, vp);
-    /* The pages are overlays: what is in them is the host's, so clear it. */
-    memset(vp->messages, 0, PAGE_SIZE);
-    memset(vp->events, 0, PAGE_SIZE);
 }
 
 void hv_synic_off(unsigned cpu)

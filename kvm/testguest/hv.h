@@ -57,6 +57,7 @@
 #define HV_INVALID_INPUT         3
 #define HV_INVALID_ALIGNMENT     4
 #define HV_INVALID_PARAMETER     5
+#define HV_ACCESS_DENIED         6
 #define HV_INSUFFICIENT_MEMORY   0x0b
 #define HV_INVALID_PORT_ID       0x11
 #define HV_INVALID_CONNECTION_ID 0x12
@@ -142,7 +143,10 @@ uint16_t hv_post(uint32_t conn_id, uint32_t type, const void *payload,
 /* SIGNAL_EVENT by registers; gives the status. */
 uint16_t hv_signal(uint32_t conn_id);
 
-/* Gives @cpu its pages and turns its SynIC on.  All SINTs stay masked. */
+/*
+ * Gives @cpu its pages and turns its SynIC on.  All SINTs stay masked.  The
+ * pages are overlays, so what was in them when they were on before is back.
+ */
 void hv_synic_on(unsigned cpu);
 void hv_synic_off(unsigned cpu);
 void hv_set_sint(unsigned cpu, unsigned sint, uint64_t val);

@@ -18,6 +18,23 @@ const uint64_t hostile_addresses[] = {
 };
 const unsigned hostile_address_count = ARRAY_LEN(hostile_addresses);
 
+bool hostile_is_ram(uint64_t addr)
+{
+    volatile uint32_t *word = (volatile uint32_t *)(uintptr_t)addr;
+    const uint32_t pattern = 0x5aa5c33c;
+    uint32_t before;
+    bool kept;
+
+    if (addr >> 32) {
+        return false;
+    }
+    before = *word;
+    *word = pattern;
+    kept = *word == pattern;
+    *word = before;
+    return kept;
+}
+
 uint32_t hostile_random(void)
 {
     static uint32_t seeds[MAX_CPUS];
@@ -241,6 +258,7 @@ static void absurd_timers(void)
 }
 
 static uint64_t odd_result;
+static uint32_t ring3_connection;
 
 static void call_unknown(void *arg)
 {
@@ -273,8 +291,30 @@ static void odd_hypercall_pages(void)
 
 static void call_from_ring3(void)
 {
-    hv_hypercall(HV_CALL_SIGNAL_EVENT | HV_CALL_FAST, 0xffffff, 0);
+    odd_result = hv_hypercall(HV_CALL_SIGNAL_EVENT | HV_CALL_FAST,
+                              ring3_connection, 0);
     __asm__ volatile("int %0" : : "i"(RING3_DONE_VECTOR));
+}
+
+/*
+ * TLFS 3.5: #UD.  The software interface calls by an I/O port, so a system
+ * that bars its programs from ports gets #GP, and one that does not gets a
+ * refusal in place of the fault.
+ */
+static void hypercalls_from_ring3(void)
+{
+    struct vb_channel *hb = hostile_connect();
+    uint8_t vector = call_in_ring3(call_from_ring3);
+
+    tap(vector == 6 || vector == 13, "a hypercall from ring 3 faults",
+        "vector %u", vector);
+    ring3_connection = hb ? hb->offer.connection_id : 0;
+    ring3_ports(true);
+    vector = call_in_ring3(call_from_ring3);
+    tap(vector == 6 || hv_status(odd_result) == HV_ACCESS_DENIED,
+        "or is refused, if ring 3 may use ports", "vector %u, status 0x%lx",
+        vector, odd_result);
+    ring3_ports(false);
 }
 
 static void odd_hypercalls(void)
@@ -284,10 +324,7 @@ static void odd_hypercalls(void)
         0xfffffffffffffff8, 0x7ffffffffffffff8, 0xffff0000,
     };
     uint8_t *page = alloc_pages(2);
-    uint8_t vector = call_in_ring3(call_from_ring3);
 
-    tap(vector == 6 || vector == 13, "a hypercall from ring 3 faults",
-        "vector %u", vector);
     for (unsigned i = 0; i < 2 * PAGE_SIZE; i++) {
         page[i] = hostile_random();
     }
@@ -313,6 +350,7 @@ static const struct hostile_batch batches[] = {
     { "odd values for SINTs and SynIC registers", odd_sints, 1 },
     { "timers with absurd periods", absurd_timers, 1 },
     { "hypercall page at odd addresses", odd_hypercall_pages, 1 },
+    { "hypercalls from ring 3", hypercalls_from_ring3, 1 },
     { "odd hypercalls", odd_hypercalls, 1 },
 };
 

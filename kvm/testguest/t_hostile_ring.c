@@ -29,8 +29,9 @@ static void rings_outside_ram(void)
     unsigned accepted = 0;
 
     for (unsigned i = 0; hb && i < hostile_address_count; i++) {
-        /* Page 0 is RAM, and as good as any. */
-        for (unsigned bad = 0; hostile_addresses[i] && bad < PAGES; bad++) {
+        bool ram = hostile_is_ram(hostile_addresses[i]);
+
+        for (unsigned bad = 0; !ram && bad < PAGES; bad++) {
             uint32_t id = vb_new_gpadl();
             uint64_t pfns[PAGES];
 

@@ -153,7 +153,7 @@ static void check_reconnect_busy(void)
     wait_for(hv_vps[other].messages[VMBUS_MESSAGE_SINT].flags &
                  HV_MSG_PENDING,
              VB_TIMEOUT_US);
-    /* A new kernel begins with fresh pages. */
+    /* A new kernel begins with new pages. */
     hv_synic_off(other);
     hv_synic_on(other);
     vb.hold = false;

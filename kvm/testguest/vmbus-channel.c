@@ -107,8 +107,10 @@ uint32_t vb_open_raw(struct vb_channel *ch, uint32_t gpadl,
         print("# the result of an open is for another one\n");
         return ~0u;
     }
-    ch->open = !reply.open_result.status;
-    ch->target_vp = target_vp;
+    if (!reply.open_result.status) {
+        ch->open = true;
+        ch->target_vp = target_vp;
+    }
     return reply.open_result.status;
 }
 

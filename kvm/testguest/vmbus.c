@@ -32,19 +32,6 @@ static void take_message(struct cpu *cpu)
     hv_free_slot(cpu->id, vb.sint);
 }
 
-static void take_by_hand(void *arg)
-{
-    __asm__ volatile("cli");
-    take_message(this_cpu());
-    __asm__ volatile("sti");
-}
-
-void vb_release(void)
-{
-    vb.hold = false;
-    run_on(vb.target_vp, take_by_hand, NULL);
-}
-
 static void take_signals(struct cpu *cpu)
 {
     uint64_t *word = hv_vps[cpu->id].events->flags[vb.sint];
@@ -64,6 +51,20 @@ static void take_signals(struct cpu *cpu)
     }
 }
 
+static void take_by_hand(void *arg)
+{
+    __asm__ volatile("cli");
+    take_message(this_cpu());
+    take_signals(this_cpu());
+    __asm__ volatile("sti");
+}
+
+void vb_release(void)
+{
+    vb.hold = false;
+    run_on(vb.target_vp, take_by_hand, NULL);
+}
+
 static void vb_interrupt(struct cpu *cpu, uint8_t vector)
 {
     take_message(cpu);
@@ -81,7 +82,10 @@ void vb_init(void)
     vb_listen(0, VMBUS_MESSAGE_SINT);
 }
 
-/* Channels may interrupt any processor, so the SINT is open on all. */
+/*
+ * Channels may interrupt any processor, so the SINT is open on all.  What came
+ * while it was masked had no interrupt and gets none now.
+ */
 void vb_listen(unsigned target, unsigned sint)
 {
     for (unsigned cpu = 0; cpu < cpu_count; cpu++) {
@@ -93,6 +97,7 @@ void vb_listen(unsigned target, unsigned sint)
     vb.sint = sint;
     for (unsigned cpu = 0; cpu < cpu_count; cpu++) {
         hv_set_sint(cpu, sint, VB_VECTOR | HV_SINT_AUTO_EOI);
+        run_on(cpu, take_by_hand, NULL);
     }
 }
 
