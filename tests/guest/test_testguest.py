@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The Hyper-V interface and VMBus, tested from inside by a bare-metal guest.
+
+kvm/testguest prints TAP; what it says is "not ok" fails the test here, and so
+does a test point that it skips: each machine has what its group needs.
+"""
+import os
+import re
+import subprocess
+import time
+
+import pytest
+
+from guestlib import hv_cpu, vmbus_devices
+from guestlib.machine import SCALE
+from guestlib.paths import BUILD, TOP, program
+
+PASSED = 0x10 << 1 | 1
+SECONDS = 120 * SCALE
+# The guest has 128 MiB; the rest is QEMU's own, its translations above all.
+MOST_MEMORY_KIB = 700 * 1024
+TESTDEV = ['-device', 'hyperv-testdev']
+DIRECT = ',hv-stimer-direct'
+
+
+@pytest.fixture(scope='module')
+def image():
+    folder = BUILD / 'testguest'
+    commands = [['meson', 'compile', '-C', folder]]
+    if not (folder / 'build.ninja').exists():
+        commands.insert(0, ['meson', 'setup', folder, TOP / 'kvm/testguest'])
+    for command in commands:
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+    return folder / 'testguest.bin'
+
+
+def flags_of(cpu):
+    """The list that the guest compares its machine with."""
+    flags = [f[3:] for f in cpu.split(',') if f.startswith('hv-')]
+    return f' hv={",".join(flags)}' if flags else ''
+
+
+def wait_end(process, seconds):
+    """(exit code, most memory in KiB), or None if it had to be killed."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        pid, status, usage = os.wait4(process.pid, os.WNOHANG)
+        if pid:
+            process.returncode = os.waitstatus_to_exitcode(status)
+            return process.returncode, usage.ru_maxrss
+        time.sleep(0.02)
+    process.kill()
+    process.wait()
+    return None
+
+
+class Run:
+    """One run of the guest, to its end."""
+
+    def __init__(self, folder, image, groups, cpu, cpus, machine='q35',
+                 devices=()):
+        self.command = [
+            program('qemu-system-x86_64'), '-machine', machine,
+            '-accel', 'tcg', '-cpu', cpu, '-smp', str(cpus), '-m', '128',
+            '-nodefaults', '-display', 'none', '-no-reboot',
+            '-serial', f'file:{folder}/serial',
+            '-device', 'isa-debug-exit,iobase=0xf4,iosize=4',
+            '-kernel', str(image), '-append', groups + flags_of(cpu),
+            *devices]
+        with open(folder / 'stderr', 'wb') as log:
+            process = subprocess.Popen(self.command, stderr=log, stdout=log,
+                                       stdin=subprocess.DEVNULL)
+            self.ended = wait_end(process, SECONDS)
+        self.stderr = (folder / 'stderr').read_text(errors='replace')
+        serial = folder / 'serial'
+        self.output = serial.read_text(errors='replace').replace(
+            '\r', '') if serial.exists() else ''
+
+    def complaints(self):
+        """All that is not as it should be."""
+        lines = self.output.splitlines()
+        found = [line for line in lines
+                 if line.startswith(('not ok', 'Bail out!'))
+                 or '# SKIP' in line]
+        points = [line for line in lines if re.match(r'(not )?ok \d', line)]
+        if not points:
+            found.append('the guest tested nothing')
+        if not lines or lines[-1] != f'1..{len(points)}':
+            found.append('the guest did not come to its end')
+        if self.ended is None:
+            found.append(f'QEMU did not end within {SECONDS:.0f} s')
+        elif self.ended[0] != PASSED:
+            found.append(f'QEMU ended with {self.ended[0]}, not {PASSED}')
+        return found
+
+    def check(self):
+        found = self.complaints()
+        assert not found, '\n'.join(
+            found + ['', ' '.join(map(str, self.command)), self.stderr,
+                     *self.output.splitlines()[-60:]])
+
+
+@pytest.fixture
+def run(folder, image):
+    def start(groups, **options):
+        return Run(folder, image, groups, **options)
+    return start
+
+
+@pytest.mark.parametrize('cpus', [1, 3])
+def test_no_flags(run, cpus):
+    """Without hv-* flags there is no trace of Hyper-V."""
+    run('cpuid', cpu='max', cpus=cpus).check()
+
+
+@pytest.mark.parametrize('flags', [
+    'hv-relaxed', 'hv-time', 'hv-vpindex,hv-time', 'hv-vpindex,hv-synic',
+    'hv-runtime,hv-frequencies', 'hv-crash,hv-reset',
+    'hv-vpindex,hv-synic,hv-time,hv-stimer'])
+def test_some_flags(run, flags):
+    """A flag brings its own CPUID bits and MSRs, and no others."""
+    run('cpuid msr', cpu=f'max,{flags}', cpus=2).check()
+
+
+@pytest.mark.parametrize('cpus', [1, 2, 8])
+def test_registers_and_clock(run, cpus):
+    run('cpuid msr clock', cpu=hv_cpu(extra=DIRECT), cpus=cpus).check()
+
+
+@pytest.mark.parametrize('machine,cpus', [
+    ('pc', 1), ('q35', 2), ('q35', 8)])
+def test_synic(run, machine, cpus):
+    run('synic', cpu=hv_cpu(), cpus=cpus, machine=machine,
+        devices=TESTDEV).check()
+
+
+@pytest.mark.parametrize('extra', ['', DIRECT], ids=['messages', 'direct'])
+@pytest.mark.parametrize('cpus', [1, 2, 8])
+def test_stimer(run, cpus, extra):
+    run('stimer', cpu=hv_cpu(extra=extra), cpus=cpus).check()
+
+
+@pytest.mark.parametrize('machine,cpus', [
+    ('pc', 1), ('q35', 2), ('q35', 8)])
+def test_vmbus(run, machine, cpus):
+    run('vmbus', cpu=hv_cpu(), cpus=cpus, machine=machine,
+        devices=vmbus_devices()).check()
+
+
+@pytest.mark.parametrize('machine,cpus', [
+    ('pc', 1), ('q35', 2), ('q35', 8)])
+def test_hostile(run, machine, cpus):
+    done = run('hostile', cpu=hv_cpu(extra=DIRECT), cpus=cpus,
+               machine=machine, devices=vmbus_devices())
+    done.check()
+    # Neither memory nor the log grows with what the guest sends.
+    assert done.ended[1] < MOST_MEMORY_KIB
+    assert len(done.stderr.splitlines()) < 20, done.stderr
+
+
+def test_what_fails_is_seen(run):
+    """The guest and this file notice a machine that is not as it says."""
+    done = run('cpuid hv=relaxed,synic', cpu='max,hv-relaxed', cpus=1)
+    assert any('features are shown' in line for line in done.complaints())
+    done = run('nothing-of-that-name', cpu='max', cpus=1)
+    assert any('Bail out!' in line for line in done.complaints())
+    done = run('vmbus', cpu='max', cpus=1)
+    assert any('# SKIP' in line for line in done.complaints())
