@@ -151,10 +151,8 @@ static IcSendResult send_message(IcPort *port, uint16_t type, const void *body,
     case VMBUS_RING_OK:
         break;
     case VMBUS_RING_FULL:
-        port->next_id = id;
         return IC_SEND_FULL;
     case VMBUS_RING_TOO_LARGE:
-        port->next_id = id;
         return IC_SEND_TOO_LARGE;
     default: /* closed, by this very call if the ring is corrupt */
         return IC_SEND_NOT_READY;

@@ -11,8 +11,7 @@ struct VmbusShutdown {
     void *opaque;
     VmbusShutdownState state;
     VmbusShutdownMode mode; /* of the request under way */
-    bool unsent;            /* REQUESTED, but the ring was full */
-    IcShutdown body;        /* the request, kept while it is unsent */
+    IcShutdown body;        /* the request, for when there is room */
     uint64_t requests;
     uint32_t last_status;
 };
@@ -111,7 +110,6 @@ static void leave(VmbusShutdown *sd, VmbusShutdownState state)
 {
     bool asked = sd->state == VMBUS_SHUTDOWN_REQUESTED;
 
-    sd->unsent = false;
     set_state(sd, state);
     if (asked) {
         sd->ops->answered(sd->opaque, sd->mode, VMBUS_SHUTDOWN_GONE, 0);
@@ -165,14 +163,12 @@ static const char *port_answered(void *opaque, const IcAnswer *answer)
     return NULL;
 }
 
+/* Only a request that found the ring full asks for this. */
 static void port_room(void *opaque)
 {
     VmbusShutdown *sd = opaque;
 
-    if (sd->unsent) {
-        sd->unsent =
-            ic_send(&sd->port, &sd->body, sizeof(sd->body), 0) == IC_SEND_FULL;
-    }
+    ic_send(&sd->port, &sd->body, sizeof(sd->body), 0);
 }
 
 static const IcService shutdown_service = {
@@ -269,8 +265,7 @@ VmbusShutdownResult vmbus_shutdown_request(VmbusShutdown *sd,
     case IC_SEND_OK:
         break;
     case IC_SEND_FULL:
-        sd->unsent = true;
-        break;
+        break; /* port_room() sends it */
     case IC_SEND_TOO_LARGE:
         return VMBUS_SHUTDOWN_FAILED;
     case IC_SEND_LIMIT:
