@@ -95,7 +95,7 @@ class Reach(Case):
 
     def test_never_greets(self):
         result = serve(lambda peer: peer.wait_closed(),
-                       "status", "--timeout", "0.3")
+                       "status", "--timeout", "1")
         self.check(result, TIMEOUT, "one client at a time")
 
     def test_never_negotiates(self):
@@ -103,7 +103,7 @@ class Reach(Case):
             peer.send(GREETING)
             peer.expect("qmp_capabilities")
             peer.wait_closed()
-        result = serve(script, "status", "--timeout", "0.3")
+        result = serve(script, "status", "--timeout", "1")
         self.check(result, TIMEOUT, "did not answer in time")
 
     def test_never_answers(self):
@@ -116,9 +116,9 @@ class Reach(Case):
         for command in "status", "heartbeat", "shutdown":
             with self.subTest(command):
                 start = time.monotonic()
-                result = serve(script, command, "--timeout", "0.3")
+                result = serve(script, command, "--timeout", "1")
                 self.check(result, TIMEOUT, "did not answer in time")
-                self.assertLess(time.monotonic() - start, 5)
+                self.assertLess(time.monotonic() - start, 20)
 
     def test_closed_at_once(self):
         result = serve(lambda peer: None, "status")
@@ -469,9 +469,9 @@ class Watch(Case):
 
     def test_outlives_timeout(self):
         def more(peer):
-            time.sleep(0.8)
+            time.sleep(1.5)
             peer.event("SHUTDOWN", guest=True, reason="guest-shutdown")
-        result = self.watch(more, "--timeout", "0.4")
+        result = self.watch(more, "--timeout", "1")
         self.check(result, DONE)
         self.assertIn("machine off", result.out)
 
@@ -627,7 +627,7 @@ class Shutdown(Asking):
                 (restarting, ["--wait", "--reboot"],
                  "accepted, but has not restarted in time")):
             with self.subTest(sentence):
-                result = self.shutdown(after, "--timeout", "0.4", *args)
+                result = self.shutdown(after, "--timeout", "1", *args)
                 self.check(result, TIMEOUT, sentence)
 
     def test_qemu_ends_unanswered(self):
@@ -690,18 +690,16 @@ class Wait(Asking):
             peer.expect("query-status")
             peer.reply({"running": False, "status": "shutdown"})
             peer.wait_closed()
-        start = time.monotonic()
         result = self.wait(after)
         self.check(result, DONE)
         self.assertEqual(result.out, "The machine is off.\n")
-        self.assertLess(time.monotonic() - start, 4)
 
     def test_stays_after_shutdown(self):
         """No STOP and no end: off all the same, after a moment."""
         def after(peer):
             peer.event("SHUTDOWN", guest=True, reason="guest-shutdown")
             peer.wait_closed()
-        self.check(self.wait(after, "--timeout", "0.5"), DONE)
+        self.check(self.wait(after, "--timeout", "1"), DONE)
 
     def test_status_query_cut(self):
         def after(peer):
@@ -716,14 +714,14 @@ class Wait(Asking):
             peer.event("STOP")
             peer.expect("query-status")
             peer.wait_closed()
-        self.check(self.wait(after, "--timeout", "0.5"), DONE)
+        self.check(self.wait(after, "--timeout", "1"), DONE)
 
     def test_stop_alone(self):
         """A machine that is merely paused is not off."""
         def after(peer):
             peer.event("STOP")
             peer.wait_closed()
-        self.check(self.wait(after, "--timeout", "0.4"), TIMEOUT,
+        self.check(self.wait(after, "--timeout", "1"), TIMEOUT,
                    "has not gone off in time")
 
     def test_restarted(self):
@@ -788,7 +786,7 @@ class Wait(Asking):
         def after(peer):
             self.gone(peer, "powerdown")
             peer.wait_closed()
-        self.check(self.wait(after, "--timeout", "0.5", accept=False),
+        self.check(self.wait(after, "--timeout", "1", accept=False),
                    REFUSED, "closed the service before it answered")
 
 
