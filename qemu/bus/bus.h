@@ -92,7 +92,10 @@ void vmbus_bus_set_max_version(VmbusBus *bus, uint32_t version);
 VmbusChannel *vmbus_bus_offer(VmbusBus *bus, const VmbusOffer *offer,
                               const VmbusChannelOps *ops, void *opaque,
                               const char **err);
-/* Closes and forgets the channel.  The guest, if connected, gets a rescind. */
+/*
+ * Closes and forgets the channel.  The guest, if connected, gets a rescind.
+ * Not to be called from the channel's own open() or close().
+ */
 void vmbus_bus_withdraw(VmbusBus *bus, VmbusChannel *chan);
 
 typedef enum VmbusPostResult {
@@ -159,7 +162,11 @@ typedef struct VmbusChannelInfo {
 
 void vmbus_bus_info(const VmbusBus *bus, VmbusBusInfo *info);
 void vmbus_channel_info(const VmbusChannel *chan, VmbusChannelInfo *info);
-/* Calls @fn for each channel in relid order. */
+/*
+ * Calls @fn for each channel in relid order.  Among them are rescinded ones
+ * that the guest has not let go yet; they have no device: their opaque pointer
+ * is NULL.
+ */
 void vmbus_bus_foreach(const VmbusBus *bus,
                        void (*fn)(VmbusChannel *chan, void *opaque),
                        void *opaque);

@@ -22,17 +22,18 @@
 
 /* Versions: major << 16 | minor. */
 #define VMBUS_VERSION(major, minor) ((uint32_t)(major) << 16 | (minor))
-#define VMBUS_VERSION_0_13          VMBUS_VERSION(0, 13) /* Windows Server 2008 */
-#define VMBUS_VERSION_1_1           VMBUS_VERSION(1, 1) /* Windows 7 */
-#define VMBUS_VERSION_2_4           VMBUS_VERSION(2, 4) /* Windows 8 */
-#define VMBUS_VERSION_3_0           VMBUS_VERSION(3, 0) /* Windows 8.1 */
-#define VMBUS_VERSION_4_0           VMBUS_VERSION(4, 0) /* Windows 10 */
-#define VMBUS_VERSION_4_1           VMBUS_VERSION(4, 1) /* Windows 10 1709 */
-#define VMBUS_VERSION_5_0           VMBUS_VERSION(5, 0)
-#define VMBUS_VERSION_5_1           VMBUS_VERSION(5, 1) /* Windows 10 1803 */
-#define VMBUS_VERSION_5_2           VMBUS_VERSION(5, 2) /* Windows Server 2019 */
-#define VMBUS_VERSION_5_3           VMBUS_VERSION(5, 3) /* Windows Server 2022 */
-#define VMBUS_VERSION_6_0           VMBUS_VERSION(6, 0)
+
+#define VMBUS_VERSION_0_13 VMBUS_VERSION(0, 13) /* Windows Server 2008 */
+#define VMBUS_VERSION_1_1  VMBUS_VERSION(1, 1)  /* Windows 7 */
+#define VMBUS_VERSION_2_4  VMBUS_VERSION(2, 4)  /* Windows 8 */
+#define VMBUS_VERSION_3_0  VMBUS_VERSION(3, 0)  /* Windows 8.1 */
+#define VMBUS_VERSION_4_0  VMBUS_VERSION(4, 0)  /* Windows 10 */
+#define VMBUS_VERSION_4_1  VMBUS_VERSION(4, 1)  /* Windows 10 1709 */
+#define VMBUS_VERSION_5_0  VMBUS_VERSION(5, 0)
+#define VMBUS_VERSION_5_1  VMBUS_VERSION(5, 1) /* Windows 10 1803 */
+#define VMBUS_VERSION_5_2  VMBUS_VERSION(5, 2) /* Windows Server 2019 */
+#define VMBUS_VERSION_5_3  VMBUS_VERSION(5, 3) /* Windows Server 2022 */
+#define VMBUS_VERSION_6_0  VMBUS_VERSION(6, 0)
 
 /* Connections on which a guest posts its messages. */
 #define VMBUS_MESSAGE_CONNECTION_ID             1

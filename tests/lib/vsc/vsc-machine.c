@@ -86,6 +86,9 @@ static void op_signal(void *opaque, void *route, uint16_t flag)
 
     machine->signals++;
     machine->flags[r->vp][r->sint][flag / 64] |= 1ull << (flag % 64);
+    if (machine->interrupt) {
+        machine->interrupt(machine->interrupt_opaque);
+    }
 }
 
 static bool op_listen(void *opaque, VmbusChannel *chan, uint32_t conn_id)

@@ -38,6 +38,9 @@ typedef struct VscMachine {
     /* To be set by tests. */
     bool fail_map, fail_prepare, fail_listen;
     int fail_post; /* negative errno that post_message() returns, or 0 */
+    /* The guest's interrupt handler, if not NULL: when a flag is set. */
+    void (*interrupt)(void *opaque);
+    void *interrupt_opaque;
 
     /* What was asked. */
     unsigned mapped, routes; /* not yet undone */

@@ -90,6 +90,37 @@ static void test_burst(Fixture *fix, gconstpointer data)
     g_assert_cmpuint(fixture_channel(fix).in.packets, ==, 100);
 }
 
+/* No signals while the host drains, and again when it found nothing. */
+static void test_masked_while_draining(Fixture *fix, gconstpointer data)
+{
+    VscChannel *chan = fixture_open(fix, 4);
+    const uint32_t *mask = &chan->out.control->interrupt_mask;
+    VmbusPacket pkt;
+
+    fix->device.quiet = true;
+    g_assert_cmpuint(*mask, ==, 0);
+    send_ok(chan, "1", 1);
+    g_assert_cmpuint(fix->device.signalled, ==, 1);
+    g_assert_cmpuint(*mask, ==, 0);
+    g_assert_cmpint(vmbus_channel_receive(fix->device.chan, &pkt), ==,
+                    VMBUS_RING_OK);
+    g_assert_cmpuint(*mask, ==, 1);
+    send_ok(chan, "2", 1);
+    g_assert_cmpint(vmbus_channel_receive(fix->device.chan, &pkt), ==,
+                    VMBUS_RING_OK);
+    g_assert_cmpuint(fix->device.signalled, ==, 1);
+    /* Nothing is given back before the ring is empty, then all of it. */
+    g_assert_cmpuint(chan->out.control->read_index, ==, 0);
+    g_assert_cmpint(vmbus_channel_receive(fix->device.chan, &pkt), ==,
+                    VMBUS_RING_EMPTY);
+    g_assert_cmpuint(*mask, ==, 0);
+    g_assert_cmpuint(chan->out.control->read_index, ==,
+                     chan->out.control->write_index);
+    send_ok(chan, "3", 1);
+    g_assert_cmpuint(fix->device.signalled, ==, 2);
+    vsc_close(chan);
+}
+
 /* The host's ring is full: it waits, and the guest's reading wakes it. */
 static void test_full(Fixture *fix, gconstpointer data)
 {
@@ -146,6 +177,37 @@ static void test_guest_full(Fixture *fix, gconstpointer data)
     g_assert_true(vsc_send(chan, 6, 0, 3, text, sizeof(text)));
     g_assert_false(vsc_interrupted(chan));
     g_assert_cmpuint(fixture_channel(fix).in.signals_sent, ==, 1);
+    vsc_close(chan);
+}
+
+static void send_one_more(void *opaque)
+{
+    VscChannel *chan = opaque;
+
+    chan->vsc->machine->interrupt = NULL;
+    g_assert_cmpuint(chan->out.control->interrupt_mask, ==, 1);
+    send_ok(chan, "one more", 8);
+}
+
+/* A packet that comes after the host saw none and before it unmasks. */
+static void test_late_packet(Fixture *fix, gconstpointer data)
+{
+    VscChannel *chan = fixture_open(fix, 2);
+    uint8_t text[1000] = {0};
+
+    fix->device.quiet = true;
+    while (vsc_send(chan, 6, 0, 0, text, sizeof(text))) {
+    }
+    vsc_ring_want_room(&chan->out, 1024);
+    fix->machine->interrupt = send_one_more;
+    fix->machine->interrupt_opaque = chan;
+    fix->device.quiet = false;
+    vmbus_channel_signalled(fix->device.chan);
+    g_assert_cmpuint(fix->device.packets, ==, 4);
+    g_assert_cmpmem(fix->device.data->data, fix->device.data->len, "one more",
+                    8);
+    g_assert_cmpuint(fix->device.signalled, ==, 2);
+    g_assert_cmpuint(chan->out.control->interrupt_mask, ==, 0);
     vsc_close(chan);
 }
 
@@ -382,8 +444,10 @@ int main(int argc, char **argv)
     FIXTURE_TEST("/channel/receive", test_receive);
     FIXTURE_TEST("/channel/send", test_send);
     FIXTURE_TEST("/channel/burst", test_burst);
+    FIXTURE_TEST("/channel/masked-while-draining", test_masked_while_draining);
     FIXTURE_TEST("/channel/full", test_full);
     FIXTURE_TEST("/channel/guest-full", test_guest_full);
+    FIXTURE_TEST("/channel/late-packet", test_late_packet);
     FIXTURE_TEST("/channel/both-full", test_both_full);
     FIXTURE_TEST("/channel/too-large", test_too_large);
     FIXTURE_TEST("/channel/max-packet", test_max_packet);

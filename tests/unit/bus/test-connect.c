@@ -354,6 +354,40 @@ static void test_reset(Fixture *fix, gconstpointer data)
     fixture_still_works(fix);
 }
 
+/* Offers are in the slot, under way, and not even made. */
+static void test_reset_with_offers(Fixture *fix, gconstpointer data)
+{
+    Device others[3] = {0};
+    VmbusMsg msg;
+
+    for (uint32_t i = 0; i < G_N_ELEMENTS(others); i++) {
+        device_offer(&others[i], fix->bus, 2 + i);
+    }
+    for (int unload = 0; unload < 2; unload++) {
+        g_assert_true(vsc_connect(fix->vsc, VMBUS_VERSION_5_3));
+        vsc_head(&msg, VMBUS_MSG_REQUESTOFFERS);
+        fixture_post(fix, &msg, sizeof(msg.header));
+        g_assert_cmpuint(fix->machine->under_way.len, !=, 0);
+        if (unload) {
+            vsc_head(&msg, VMBUS_MSG_UNLOAD);
+            fixture_post(fix, &msg, sizeof(msg.header));
+            g_assert_true(
+                vsc_expect(fix->vsc, VMBUS_MSG_OFFERCHANNEL, &msg, 196));
+            g_assert_true(
+                vsc_expect(fix->vsc, VMBUS_MSG_UNLOAD_RESPONSE, &msg, 8));
+            fixture_silence(fix);
+        } else {
+            reset_now(fix);
+        }
+    }
+    fixture_connect(fix);
+    g_assert_cmpuint(fix->vsc->offers->len, ==, 4);
+    fixture_still_works(fix);
+    for (uint32_t i = 0; i < G_N_ELEMENTS(others); i++) {
+        device_free(&others[i]);
+    }
+}
+
 /* 16 messages wait, the 17th is sent back, and none is lost or reordered. */
 static void test_queue(Fixture *fix, gconstpointer data)
 {
@@ -495,6 +529,7 @@ int main(int argc, char **argv)
     FIXTURE_TEST("/connect/unload-closes", test_unload_closes);
     FIXTURE_TEST("/connect/unload-slot-full", test_unload_slot_full);
     FIXTURE_TEST("/connect/reset", test_reset);
+    FIXTURE_TEST("/connect/reset-with-offers", test_reset_with_offers);
     FIXTURE_TEST("/connect/queue", test_queue);
     FIXTURE_TEST("/connect/lost-message", test_lost_message);
     FIXTURE_TEST("/connect/late-delivery", test_late_delivery);

@@ -46,11 +46,14 @@ static void test_open_offset(Fixture *fix, gconstpointer data)
             fix, &open, "The offset of the ring to the guest is out of range.");
     }
     /* Too small for two rings, at any offset. */
-    open.gpadl = vsc_create_gpadl(fix->vsc, 1, 20, 3);
-    for (uint32_t i = 0; i < 5; i++) {
-        open.downstream_offset = i;
-        fixture_open_refused(
-            fix, &open, "The offset of the ring to the guest is out of range.");
+    for (uint32_t pages = 1; pages <= 3; pages++) {
+        open.gpadl = vsc_create_gpadl(fix->vsc, 1, 20, pages);
+        for (uint32_t i = 0; i < 5; i++) {
+            open.downstream_offset = i;
+            fixture_open_refused(
+                fix, &open,
+                "The offset of the ring to the guest is out of range.");
+        }
     }
     fixture_still_works(fix);
 }

@@ -182,6 +182,9 @@ static void test_wrap(gconstpointer scattered)
             }
             host_finds_nothing(&pair);
             begin_at(&pair, start, false);
+            for (uint32_t i = 0; i < pages; i++) {
+                memset(pair.pages[2 + i], 0xee, VMBUS_PAGE_SIZE);
+            }
             for (uint32_t i = 0; i < G_N_ELEMENTS(lens); i++) {
                 pattern(data, lens[i], start + i);
                 host_puts(&pair, data, lens[i], start + i);
