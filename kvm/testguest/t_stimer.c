@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Synthetic timers.  Times are in 100 ns.  Lower bounds of rates are loose,
- * since a busy host makes ticks late and a late periodic timer skips; a timer
- * that fires too early or too often is wrong on any host.
+ * Synthetic timers.  Times are in 100 ns.  A busy host makes ticks late, and a
+ * late periodic timer skips, so a rate has no lower bound here: ticks must go
+ * on, and each must be due at a multiple of the period.  A timer that fires
+ * too early or too often is wrong on any host.
  */
 #include "hv.h"
 
@@ -20,7 +21,7 @@ static struct {
     volatile unsigned count;
     unsigned wrong;
     bool hold; /* leave messages in their slot */
-    uint64_t early;
+    uint64_t period; /* if set: what expirations are apart, or a multiple */
     struct hv_timer_payload last;
 } seen[HV_TIMERS];
 
@@ -39,6 +40,11 @@ static void take_message(struct cpu *cpu, uint8_t vector)
     } else {
         seen[p.index].wrong += p.delivery < p.expiration ||
                                hv_time() < p.expiration;
+        if (seen[p.index].period && seen[p.index].count) {
+            uint64_t apart = p.expiration - seen[p.index].last.expiration;
+
+            seen[p.index].wrong += !apart || apart % seen[p.index].period;
+        }
         seen[p.index].last = p;
         seen[p.index].count++;
     }
@@ -117,22 +123,26 @@ static void check_auto_enable(void)
     wrmsr(CONFIG(1), 0);
 }
 
+#define PERIOD (2 * MS)
+#define TICKS  100
+
 static void check_periodic(unsigned t, uint64_t config, const char *name)
 {
     uint64_t start, passed;
     unsigned count, most;
 
     forget();
+    seen[t].period = PERIOD;
     wrmsr(CONFIG(t), 0);
     start = hv_time();
-    wrmsr(COUNT(t), 2 * MS);
+    wrmsr(COUNT(t), PERIOD);
     wrmsr(CONFIG(t), HV_STIMER_ENABLE | HV_STIMER_PERIODIC | config);
-    delay_us(200000);
+    wait_for(seen[t].count >= TICKS, 20000000);
     wrmsr(CONFIG(t), 0);
     passed = hv_time() - start;
     count = seen[t].count;
-    most = passed / (2 * MS) + 1;
-    tap(count >= 10 && count <= most && !seen[t].wrong, name,
+    most = passed / PERIOD + 1;
+    tap(count >= TICKS && count <= most && !seen[t].wrong, name,
         "%u ticks in %lu00 ns, at most %u; %u wrong", count, passed, most,
         seen[t].wrong);
     delay_us(20000);
