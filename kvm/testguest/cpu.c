@@ -50,8 +50,8 @@ struct __attribute__((packed)) tss {
 _Static_assert(sizeof(struct tss) == 104, "TSS");
 
 struct regs {
-    uint64_t r15, r14, r13, r12, r11, r10, r9, r8, rdi, rsi, rbp, rbx, rdx,
-        rcx, rax, vector, error, rip, cs, rflags, rsp, ss;
+    uint64_t r15, r14, r13, r12, r11, r10, r9, r8, rdi, rsi, rbp, rbx, rdx, rcx,
+        rax, vector, error, rip, cs, rflags, rsp, ss;
 };
 
 struct cpu cpus[MAX_CPUS];
@@ -186,7 +186,7 @@ static void do_wrmsr(void *arg)
 
 bool rdmsr_safe(uint32_t msr, uint64_t *val)
 {
-    struct msr_access a = { .msr = msr };
+    struct msr_access a = {.msr = msr};
 
     if (!try_call(do_rdmsr, &a)) {
         return false;
@@ -197,7 +197,7 @@ bool rdmsr_safe(uint32_t msr, uint64_t *val)
 
 bool wrmsr_safe(uint32_t msr, uint64_t val)
 {
-    struct msr_access a = { .msr = msr, .val = val };
+    struct msr_access a = {.msr = msr, .val = val};
 
     return try_call(do_wrmsr, &a);
 }
@@ -219,7 +219,7 @@ static void fill_idt(void)
 
 static void setup_this_cpu(uint32_t id)
 {
-    struct table_pointer p = { sizeof(idt) - 1, (uintptr_t)idt };
+    struct table_pointer p = {sizeof(idt) - 1, (uintptr_t)idt};
 
     cpus[id].self = &cpus[id];
     cpus[id].id = id;
@@ -242,8 +242,8 @@ static void setup_tss(void)
     uint64_t base = (uintptr_t)&tss;
 
     ring3_ports(false);
-    gdt_tss[0] = (sizeof(tss) - 1) | (base & 0xffffff) << 16 |
-                 0x89ull << 40 | (base >> 24 & 0xff) << 56;
+    gdt_tss[0] = (sizeof(tss) - 1) | (base & 0xffffff) << 16 | 0x89ull << 40 |
+                 (base >> 24 & 0xff) << 56;
     gdt_tss[1] = base >> 32;
     __asm__ volatile("ltr %w0" : : "r"(0x30));
 }

@@ -113,14 +113,14 @@ uint32_t pm_timer(void);
 #define PM_TIMER_HZ 3579545u
 
 /* Waits until @cond is true, at most @us microseconds; gives @cond's value. */
-#define wait_for(cond, us)                                                    \
-    ({                                                                        \
-        uint64_t deadline_ = time_us() + (us);                                \
-        bool ok_;                                                             \
-        while (!(ok_ = !!(cond)) && time_us() < deadline_) {                  \
-            cpu_relax();                                                      \
-        }                                                                     \
-        ok_;                                                                  \
+#define wait_for(cond, us)                                                     \
+    ({                                                                         \
+        uint64_t deadline_ = time_us() + (us);                                 \
+        bool ok_;                                                              \
+        while (!(ok_ = !!(cond)) && time_us() < deadline_) {                   \
+            cpu_relax();                                                       \
+        }                                                                      \
+        ok_;                                                                   \
     })
 
 static inline void cpu_relax(void)
@@ -184,8 +184,7 @@ static inline void wrmsr(uint32_t msr, uint64_t val)
 {
     __asm__ volatile("wrmsr"
                      :
-                     : "c"(msr), "a"((uint32_t)val),
-                       "d"((uint32_t)(val >> 32))
+                     : "c"(msr), "a"((uint32_t)val), "d"((uint32_t)(val >> 32))
                      : "memory");
 }
 

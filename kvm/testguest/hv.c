@@ -73,14 +73,14 @@ static void do_rdmsr(void *arg)
 
 void hv_wrmsr_on(unsigned cpu, uint32_t msr, uint64_t val)
 {
-    struct remote_msr m = { msr, val };
+    struct remote_msr m = {msr, val};
 
     run_on(cpu, do_wrmsr, &m);
 }
 
 uint64_t hv_rdmsr_on(unsigned cpu, uint32_t msr)
 {
-    struct remote_msr m = { msr, 0 };
+    struct remote_msr m = {msr, 0};
 
     run_on(cpu, do_rdmsr, &m);
     return m.val;

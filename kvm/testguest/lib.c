@@ -8,7 +8,7 @@
 #define LSR_THR_EMPTY   0x20
 #define DEBUG_EXIT_PORT 0xf4
 
-#define MB_INFO_MEMORY 1
+#define MB_INFO_MEMORY  1
 #define MB_INFO_CMDLINE 4
 
 /* The head of what a multiboot loader passes in %ebx. */
@@ -32,10 +32,7 @@ void *memcpy(void *dst, const void *src, size_t n)
 {
     void *ret = dst;
 
-    __asm__ volatile("rep movsb"
-                     : "+D"(dst), "+S"(src), "+c"(n)
-                     :
-                     : "memory");
+    __asm__ volatile("rep movsb" : "+D"(dst), "+S"(src), "+c"(n) : : "memory");
     return ret;
 }
 
@@ -288,10 +285,9 @@ static const struct {
     const char *name;
     void (*run)(void);
 } groups[] = {
-    { "cpuid", test_cpuid },   { "msr", test_msr },
-    { "clock", test_clock },   { "synic", test_synic },
-    { "stimer", test_stimer }, { "vmbus", test_vmbus },
-    { "hostile", test_hostile },
+    {"cpuid", test_cpuid},     {"msr", test_msr},       {"clock", test_clock},
+    {"synic", test_synic},     {"stimer", test_stimer}, {"vmbus", test_vmbus},
+    {"hostile", test_hostile},
 };
 
 /* The loader may have put its structures anywhere, so they are copied before

@@ -18,8 +18,8 @@ static unsigned rate_per_mille(uint64_t (*read)(void), uint64_t hz)
     do {
         passed = (pm_timer() - pm) & 0xffffff;
     } while (passed < PM_TIMER_HZ / 4);
-    return (read() - start) * 1000 / (hz / 1000 * passed /
-                                      (PM_TIMER_HZ / 1000));
+    return (read() - start) * 1000 /
+           (hz / 1000 * passed / (PM_TIMER_HZ / 1000));
 }
 
 static uint64_t read_page(void)
@@ -125,8 +125,8 @@ static void check_runtime(void)
     time = hv_time() - time;
     /* A busy host may have given this processor less than all the time. */
     tap(run > 0 && run <= time + time / 10,
-        "VP_RUNTIME grows, and not faster than time",
-        "%lu00 ns of %lu00 ns", run, time);
+        "VP_RUNTIME grows, and not faster than time", "%lu00 ns of %lu00 ns",
+        run, time);
 }
 
 void test_clock(void)

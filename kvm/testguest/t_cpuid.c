@@ -15,13 +15,11 @@ static const struct {
     const char *flag;
     uint8_t reg, bit;
 } feature_bits[] = {
-    { "runtime", EAX, 0 },       { "time", EAX, 1 },
-    { "synic", EAX, 2 },         { "stimer", EAX, 3 },
-    { "vapic", EAX, 4 },         { "vpindex", EAX, 6 },
-    { "reset", EAX, 7 },         { "time", EAX, 9 },
-    { "frequencies", EAX, 11 },  { "synic", EBX, 4 },
-    { "synic", EBX, 5 },         { "frequencies", EDX, 8 },
-    { "crash", EDX, 10 },        { "stimer-direct", EDX, 19 },
+    {"runtime", EAX, 0}, {"time", EAX, 1},           {"synic", EAX, 2},
+    {"stimer", EAX, 3},  {"vapic", EAX, 4},          {"vpindex", EAX, 6},
+    {"reset", EAX, 7},   {"time", EAX, 9},           {"frequencies", EAX, 11},
+    {"synic", EBX, 4},   {"synic", EBX, 5},          {"frequencies", EDX, 8},
+    {"crash", EDX, 10},  {"stimer-direct", EDX, 19},
 };
 
 static bool has(const char *flag)
@@ -40,8 +38,7 @@ static void check_absent(void)
         "leaf 0x40000000 says Microsoft");
     /* QEMU's TCG lets a guest read an unknown MSR as 0. */
     tap(rdmsr_safe(HV_MSR_GUEST_OS_ID, &val) && !val,
-        "without flags the MSRs are unknown ones", "GUEST_OS_ID is 0x%lx",
-        val);
+        "without flags the MSRs are unknown ones", "GUEST_OS_ID is 0x%lx", val);
 }
 
 static void check_vendor(void)
@@ -60,7 +57,7 @@ static void check_vendor(void)
 static void check_features(void)
 {
     struct cpuid r = cpuid(0x40000003);
-    const uint32_t regs[] = { r.eax, r.ebx, r.ecx, r.edx };
+    const uint32_t regs[] = {r.eax, r.ebx, r.ecx, r.edx};
     unsigned wrong = 0;
 
     for (unsigned i = 0; i < ARRAY_LEN(feature_bits); i++) {
@@ -120,23 +117,23 @@ static const struct {
     uint8_t access;
     const char *name;
 } msrs[] = {
-    { HV_MSR_VP_INDEX, "vpindex", RO, "VP_INDEX" },
-    { HV_MSR_RESET, "reset", RW, "RESET" },
-    { HV_MSR_VP_RUNTIME, "runtime", RO, "VP_RUNTIME" },
-    { HV_MSR_TIME_REF, "time", RO, "TIME_REF_COUNT" },
-    { HV_MSR_REFERENCE_TSC, "time", RW, "REFERENCE_TSC" },
-    { HV_MSR_TSC_FREQ, "frequencies", RO, "TSC_FREQUENCY" },
-    { HV_MSR_APIC_FREQ, "frequencies", RO, "APIC_FREQUENCY" },
-    { HV_MSR_SCONTROL, "synic", RW, "SCONTROL" },
-    { HV_MSR_SVERSION, "synic", RO, "SVERSION" },
-    { HV_MSR_SIEFP, "synic", RW, "SIEFP" },
-    { HV_MSR_SIMP, "synic", RW, "SIMP" },
-    { HV_MSR_EOM, "synic", RW, "EOM" },
-    { HV_MSR_SINT0, "synic", RW, "SINT0" },
-    { HV_MSR_SINT0 + 15, "synic", RW, "SINT15" },
-    { HV_MSR_STIMER0_CFG, "stimer", RW, "STIMER0_CONFIG" },
-    { HV_MSR_STIMER0_COUNT + 6, "stimer", RW, "STIMER3_COUNT" },
-    { HV_MSR_CRASH_P0, "crash", RW, "CRASH_P0" },
+    {HV_MSR_VP_INDEX, "vpindex", RO, "VP_INDEX"},
+    {HV_MSR_RESET, "reset", RW, "RESET"},
+    {HV_MSR_VP_RUNTIME, "runtime", RO, "VP_RUNTIME"},
+    {HV_MSR_TIME_REF, "time", RO, "TIME_REF_COUNT"},
+    {HV_MSR_REFERENCE_TSC, "time", RW, "REFERENCE_TSC"},
+    {HV_MSR_TSC_FREQ, "frequencies", RO, "TSC_FREQUENCY"},
+    {HV_MSR_APIC_FREQ, "frequencies", RO, "APIC_FREQUENCY"},
+    {HV_MSR_SCONTROL, "synic", RW, "SCONTROL"},
+    {HV_MSR_SVERSION, "synic", RO, "SVERSION"},
+    {HV_MSR_SIEFP, "synic", RW, "SIEFP"},
+    {HV_MSR_SIMP, "synic", RW, "SIMP"},
+    {HV_MSR_EOM, "synic", RW, "EOM"},
+    {HV_MSR_SINT0, "synic", RW, "SINT0"},
+    {HV_MSR_SINT0 + 15, "synic", RW, "SINT15"},
+    {HV_MSR_STIMER0_CFG, "stimer", RW, "STIMER0_CONFIG"},
+    {HV_MSR_STIMER0_COUNT + 6, "stimer", RW, "STIMER3_COUNT"},
+    {HV_MSR_CRASH_P0, "crash", RW, "CRASH_P0"},
 };
 
 static void check_access(unsigned i)

@@ -5,15 +5,15 @@
 #define RING3_DONE_VECTOR 0x81
 
 const uint64_t hostile_addresses[] = {
-    0,                   /* where the interrupt vectors of old are */
-    0x000a0000,          /* VGA, or nothing */
-    0x000f0000,          /* ROM */
-    0xe0000000,          /* hole for PCI */
-    0xfec00000,          /* I/O APIC */
-    0xfee00000,          /* local APIC */
-    0xfffff000,          /* ROM */
-    0x0000008000000000,  /* beyond RAM */
-    0x0000fffffffff000,  /* beyond any processor's address space */
+    0,                  /* where the interrupt vectors of old are */
+    0x000a0000,         /* VGA, or nothing */
+    0x000f0000,         /* ROM */
+    0xe0000000,         /* hole for PCI */
+    0xfec00000,         /* I/O APIC */
+    0xfee00000,         /* local APIC */
+    0xfffff000,         /* ROM */
+    0x0000008000000000, /* beyond RAM */
+    0x0000fffffffff000, /* beyond any processor's address space */
     0xfffffffffffff000,
 };
 const unsigned hostile_address_count = ARRAY_LEN(hostile_addresses);
@@ -152,7 +152,7 @@ static void shared_synic_pages(void)
 /* The message page moves, and goes, while messages wait for its slot. */
 static void moving_message_page(void)
 {
-    VmbusMsgHeader request = { .type = VMBUS_MSG_REQUESTOFFERS };
+    VmbusMsgHeader request = {.type = VMBUS_MSG_REQUESTOFFERS};
     uint64_t other = (uintptr_t)alloc_pages(1) | HV_ENABLE;
     uint64_t own = (uintptr_t)hv_vps[0].messages | HV_ENABLE;
 
@@ -217,8 +217,8 @@ static void start_timers(void *arg)
     const uint64_t *count = arg;
 
     for (unsigned t = 0; t < HV_TIMERS; t++) {
-        uint64_t how = t % 2 ? HV_STIMER_SINT(8 + t) :
-                               HV_STIMER_DIRECT | HV_STIMER_VECTOR(0xa0 + t);
+        uint64_t how = t % 2 ? HV_STIMER_SINT(8 + t)
+                             : HV_STIMER_DIRECT | HV_STIMER_VECTOR(0xa0 + t);
 
         wrmsr_safe(CONFIG(t), 0);
         wrmsr_safe(COUNT(t), *count);
@@ -244,8 +244,8 @@ static void absurd_timers(void)
     for (unsigned bit = 0; bit < 64; bit++) {
         wrmsr_safe(COUNT(1), hv_time() + 1000);
         /* Vectors below 32 would look like exceptions, so no direct mode. */
-        wrmsr_safe(CONFIG(1), (1ull << bit | HV_STIMER_SINT(9) | 1) &
-                                  ~HV_STIMER_DIRECT);
+        wrmsr_safe(CONFIG(1),
+                   (1ull << bit | HV_STIMER_SINT(9) | 1) & ~HV_STIMER_DIRECT);
         delay_us(200);
     }
     wrmsr_safe(CONFIG(2), 0);
@@ -262,8 +262,7 @@ static uint32_t ring3_connection;
 
 static void call_unknown(void *arg)
 {
-    odd_result = hv_hypercall(HV_CALL_SIGNAL_EVENT | HV_CALL_FAST, 0xffffff,
-                              0);
+    odd_result = hv_hypercall(HV_CALL_SIGNAL_EVENT | HV_CALL_FAST, 0xffffff, 0);
 }
 
 static void odd_hypercall_pages(void)
@@ -291,8 +290,8 @@ static void odd_hypercall_pages(void)
 
 static void call_from_ring3(void)
 {
-    odd_result = hv_hypercall(HV_CALL_SIGNAL_EVENT | HV_CALL_FAST,
-                              ring3_connection, 0);
+    odd_result =
+        hv_hypercall(HV_CALL_SIGNAL_EVENT | HV_CALL_FAST, ring3_connection, 0);
     __asm__ volatile("int %0" : : "i"(RING3_DONE_VECTOR));
 }
 
@@ -320,8 +319,16 @@ static void hypercalls_from_ring3(void)
 static void odd_hypercalls(void)
 {
     uint64_t inputs[] = {
-        0, 1, 8, ram_end - 128, ram_end - 8, ram_end, 0xfee00000,
-        0xfffffffffffffff8, 0x7ffffffffffffff8, 0xffff0000,
+        0,
+        1,
+        8,
+        ram_end - 128,
+        ram_end - 8,
+        ram_end,
+        0xfee00000,
+        0xfffffffffffffff8,
+        0x7ffffffffffffff8,
+        0xffff0000,
     };
     uint8_t *page = alloc_pages(2);
 
@@ -344,14 +351,14 @@ static void odd_hypercalls(void)
 }
 
 static const struct hostile_batch batches[] = {
-    { "SynIC pages at odd addresses", odd_synic_pages, 1 },
-    { "SynIC pages all in one place", shared_synic_pages, 1 },
-    { "message page moves while messages wait", moving_message_page, 1 },
-    { "odd values for SINTs and SynIC registers", odd_sints, 1 },
-    { "timers with absurd periods", absurd_timers, 1 },
-    { "hypercall page at odd addresses", odd_hypercall_pages, 1 },
-    { "hypercalls from ring 3", hypercalls_from_ring3, 1 },
-    { "odd hypercalls", odd_hypercalls, 1 },
+    {"SynIC pages at odd addresses", odd_synic_pages, 1},
+    {"SynIC pages all in one place", shared_synic_pages, 1},
+    {"message page moves while messages wait", moving_message_page, 1},
+    {"odd values for SINTs and SynIC registers", odd_sints, 1},
+    {"timers with absurd periods", absurd_timers, 1},
+    {"hypercall page at odd addresses", odd_hypercall_pages, 1},
+    {"hypercalls from ring 3", hypercalls_from_ring3, 1},
+    {"odd hypercalls", odd_hypercalls, 1},
 };
 
 void test_hostile(void)

@@ -36,9 +36,9 @@ static void rings_outside_ram(void)
             uint64_t pfns[PAGES];
 
             for (unsigned p = 0; p < PAGES; p++) {
-                pfns[p] = (p == bad ? hostile_addresses[i] :
-                                      (uintptr_t)hb->memory + p * PAGE_SIZE)
-                          >> VMBUS_PAGE_SHIFT;
+                pfns[p] = (p == bad ? hostile_addresses[i]
+                                    : (uintptr_t)hb->memory + p * PAGE_SIZE) >>
+                          VMBUS_PAGE_SHIFT;
             }
             if (vb_gpadl_create(hb->offer.relid, id, pfns, PAGES)) {
                 if (!vb_open_raw(hb, id, 0, PAGES / 2)) {
@@ -58,8 +58,7 @@ static void rings_outside_ram(void)
 static void rings_of_page_numbers(void)
 {
     static const uint64_t odd[] = {
-        ~0ull, 1ull << 63, 1ull << 52, (1ull << 52) - 1, 0xffffffff,
-        1ull << 32,
+        ~0ull, 1ull << 63, 1ull << 52, (1ull << 52) - 1, 0xffffffff, 1ull << 32,
     };
     struct vb_channel *hb = hostile_connect();
     unsigned accepted = 0;
@@ -128,8 +127,17 @@ static void rings_that_overlap(void)
 static void bad_indexes(void)
 {
     static const uint32_t odd[] = {
-        1, 4, 8, 12, 3 * PAGE_SIZE - 4, 3 * PAGE_SIZE, 3 * PAGE_SIZE + 8,
-        0x7ffffff8, 0x80000000, 0xfffffff8, 0xffffffff,
+        1,
+        4,
+        8,
+        12,
+        3 * PAGE_SIZE - 4,
+        3 * PAGE_SIZE,
+        3 * PAGE_SIZE + 8,
+        0x7ffffff8,
+        0x80000000,
+        0xfffffff8,
+        0xffffffff,
     };
     struct vb_channel *hb = open_heartbeat();
     unsigned lost = 0;
@@ -159,10 +167,10 @@ static void bad_indexes(void)
         uint32_t value = odd[i / 4];
 
         lost += !vb_close(hb) || !vb_prepare_rings(hb, PAGES);
-        *(i % 4 == 0 ? &hb->out->write_index :
-          i % 4 == 1 ? &hb->out->read_index :
-          i % 4 == 2 ? &hb->in->write_index :
-                       &hb->in->read_index) = value;
+        *(i % 4 == 0   ? &hb->out->write_index
+          : i % 4 == 1 ? &hb->out->read_index
+          : i % 4 == 2 ? &hb->in->write_index
+                       : &hb->in->read_index) = value;
         vb_open_raw(hb, hb->gpadl, 0, hb->offset);
         vb_signal(hb);
     }
@@ -173,8 +181,8 @@ static void bad_indexes(void)
 
 static void bad_packets(void)
 {
-    static const uint16_t numbers[] = { 0, 1, 2, 3, 5, 100, 0x5fc, 0xffff };
-    static const uint16_t types[] = { 0, 6, 7, 8, 9, 10, 11, 0x7fff, 0xffff };
+    static const uint16_t numbers[] = {0, 1, 2, 3, 5, 100, 0x5fc, 0xffff};
+    static const uint16_t types[] = {0, 6, 7, 8, 9, 10, 11, 0x7fff, 0xffff};
     struct vb_channel *hb = open_heartbeat();
     uint8_t payload[24];
     unsigned lost = 0;
@@ -192,8 +200,8 @@ static void bad_packets(void)
         vb_send(hb, &desc, payload, sizeof(payload));
         vb_signal(hb);
         if (!vb_close(hb) || !vb_open(hb, 0, PAGES)) {
-            print("# type %u, offset %u, length %u\n", desc.type,
-                  desc.offset8, desc.len8);
+            print("# type %u, offset %u, length %u\n", desc.type, desc.offset8,
+                  desc.len8);
             lost++;
             break;
         }
@@ -205,8 +213,8 @@ static void bad_packets(void)
 /* Packets whose header counts ranges that are not there. */
 static void bad_ranges(void)
 {
-    static const uint32_t counts[] = { 0, 1, 2, 0xffff, 0x10000001,
-                                       0x7fffffff, 0x80000001, 0xffffffff };
+    static const uint32_t counts[] = {
+        0, 1, 2, 0xffff, 0x10000001, 0x7fffffff, 0x80000001, 0xffffffff};
     struct vb_channel *hb = open_heartbeat();
     unsigned lost = 0;
 
@@ -214,10 +222,10 @@ static void bad_ranges(void)
         struct {
             uint32_t first, count, byte_count, byte_offset;
             uint64_t pfn;
-        } body = { i, counts[i / 2], 0xffffffff, 0xffffffff, ~0ull };
+        } body = {i, counts[i / 2], 0xffffffff, 0xffffffff, ~0ull};
         VmbusPacketDescriptor desc = {
-            .type = i % 2 ? VMBUS_PKT_DATA_GPA_DIRECT :
-                            VMBUS_PKT_DATA_XFER_PAGES,
+            .type =
+                i % 2 ? VMBUS_PKT_DATA_GPA_DIRECT : VMBUS_PKT_DATA_XFER_PAGES,
             .offset8 = 5,
             .len8 = 5,
         };
@@ -329,15 +337,15 @@ static void signal_flood(void)
 }
 
 static const struct hostile_batch batches[] = {
-    { "rings outside of RAM", rings_outside_ram, 1 },
-    { "rings of impossible pages", rings_of_page_numbers, 1 },
-    { "rings that overlap with themselves and others", rings_that_overlap, 1 },
-    { "ring indexes out of range", bad_indexes, 1 },
-    { "packets with false lengths", bad_packets, 1 },
-    { "packets with false ranges", bad_ranges, 1 },
-    { "answers that make no sense", bad_answers, 1 },
-    { "rings that change while they are read", changing_rings, 2 },
-    { "signals without end", signal_flood, 1 },
+    {"rings outside of RAM", rings_outside_ram, 1},
+    {"rings of impossible pages", rings_of_page_numbers, 1},
+    {"rings that overlap with themselves and others", rings_that_overlap, 1},
+    {"ring indexes out of range", bad_indexes, 1},
+    {"packets with false lengths", bad_packets, 1},
+    {"packets with false ranges", bad_ranges, 1},
+    {"answers that make no sense", bad_answers, 1},
+    {"rings that change while they are read", changing_rings, 2},
+    {"signals without end", signal_flood, 1},
 };
 
 void hostile_rings(void)

@@ -2,8 +2,8 @@
 /* Harm through VMBus messages. */
 #include "hostile.h"
 
-static const uint32_t lengths[] = { 0,  1,  4,  7,  8,   11,  12, 15,
-                                    16, 20, 39, 40, 147, 148, 239, 240 };
+static const uint32_t lengths[] = {0,  1,  4,  7,  8,   11,  12,  15,
+                                   16, 20, 39, 40, 147, 148, 239, 240};
 
 static void all_types_and_lengths(void)
 {
@@ -44,25 +44,20 @@ static void bad_contacts(void)
         uint32_t version, vp;
         uint8_t sint;
     } bad[] = {
-        { VMBUS_VERSION_5_3, 0xffffffff, 2 },
-        { VMBUS_VERSION_5_3, 1000, 2 },
-        { VMBUS_VERSION_5_3, MAX_CPUS, 2 },
-        { VMBUS_VERSION_5_3, 0x80000000, 2 },
-        { VMBUS_VERSION_4_0, 0xffffffff, 2 },
-        { VMBUS_VERSION_3_0, 1000, 2 },
-        { VMBUS_VERSION_5_3, 0, 16 },
-        { VMBUS_VERSION_5_3, 0, 255 },
-        { VMBUS_VERSION_5_3, 1000, 255 },
-        { 0xffffffff, 0xffffffff, 2 },
+        {VMBUS_VERSION_5_3, 0xffffffff, 2}, {VMBUS_VERSION_5_3, 1000, 2},
+        {VMBUS_VERSION_5_3, MAX_CPUS, 2},   {VMBUS_VERSION_5_3, 0x80000000, 2},
+        {VMBUS_VERSION_4_0, 0xffffffff, 2}, {VMBUS_VERSION_3_0, 1000, 2},
+        {VMBUS_VERSION_5_3, 0, 16},         {VMBUS_VERSION_5_3, 0, 255},
+        {VMBUS_VERSION_5_3, 1000, 255},     {0xffffffff, 0xffffffff, 2},
     };
     unsigned silent = 0, accepted = 0;
     VmbusMsg msg;
 
     for (unsigned i = 0; i < ARRAY_LEN(bad); i++) {
         vb_post_contact(bad[i].version, bad[i].vp, bad[i].sint,
-                        bad[i].version >= VMBUS_VERSION_5_0 ?
-                            VMBUS_MULTICLIENT_MESSAGE_CONNECTION_ID :
-                            VMBUS_MESSAGE_CONNECTION_ID);
+                        bad[i].version >= VMBUS_VERSION_5_0
+                            ? VMBUS_MULTICLIENT_MESSAGE_CONNECTION_ID
+                            : VMBUS_MESSAGE_CONNECTION_ID);
         if (!vb_expect(VMBUS_MSG_VERSION_RESPONSE, &msg)) {
             print("# contact %u: no answer\n", i);
             silent++;
@@ -84,14 +79,14 @@ struct bad_gpadl {
 
 static void post_gpadl(uint32_t relid, uint32_t id, const struct bad_gpadl *g)
 {
-    VmbusMsg msg = { .gpadl_header = {
-                         .header.type = VMBUS_MSG_GPADL_HEADER,
-                         .relid = relid,
-                         .gpadl = id,
-                         .range_buflen = g->buflen,
-                         .rangecount = g->count,
-                     } };
-    VmbusGpaRange range = { g->byte_count, g->byte_offset };
+    VmbusMsg msg = {.gpadl_header = {
+                        .header.type = VMBUS_MSG_GPADL_HEADER,
+                        .relid = relid,
+                        .gpadl = id,
+                        .range_buflen = g->buflen,
+                        .rangecount = g->count,
+                    }};
+    VmbusGpaRange range = {g->byte_count, g->byte_offset};
     uint32_t at = sizeof(VmbusMsgGpadlHeader);
 
     memset(msg.bytes + at, 0xff, sizeof(msg) - at);
@@ -113,17 +108,17 @@ static bool gpadl_refused(uint32_t relid, uint32_t id,
 static void bad_gpadl_headers(void)
 {
     static const struct bad_gpadl bad[] = {
-        { 0, 1, 0xfffff000, 0, 16 },      { 4, 1, 0xfffff000, 0, 16 },
-        { 7, 1, 0xfffff000, 0, 16 },      { 8, 1, 0xfffff000, 0, 8 },
-        { 8, 1, 0xfffff000, 0, 16 },      { 16, 1, 0xfffff000, 0, 16 },
-        { 16, 1, 0xffffffff, 0, 16 },     { 16, 1, 0x1000, 0xfffff000, 16 },
-        { 16, 1, 0x1000, 0xffffffff, 16 }, { 16, 1, 0x1000, 1, 16 },
-        { 16, 0, 0x1000, 0, 16 },         { 16, 2, 0x1000, 0, 16 },
-        { 16, 0xffff, 0x1000, 0, 16 },    { 0xffff, 1, 0x1000, 0, 16 },
-        { 0xffff, 0xffff, 0x1000, 0, 16 }, { 17, 1, 0x1000, 0, 16 },
-        { 16, 1, 0x2000, 0, 16 },         { 16, 1, 0, 0, 16 },
+        {0, 1, 0xfffff000, 0, 16},       {4, 1, 0xfffff000, 0, 16},
+        {7, 1, 0xfffff000, 0, 16},       {8, 1, 0xfffff000, 0, 8},
+        {8, 1, 0xfffff000, 0, 16},       {16, 1, 0xfffff000, 0, 16},
+        {16, 1, 0xffffffff, 0, 16},      {16, 1, 0x1000, 0xfffff000, 16},
+        {16, 1, 0x1000, 0xffffffff, 16}, {16, 1, 0x1000, 1, 16},
+        {16, 0, 0x1000, 0, 16},          {16, 2, 0x1000, 0, 16},
+        {16, 0xffff, 0x1000, 0, 16},     {0xffff, 1, 0x1000, 0, 16},
+        {0xffff, 0xffff, 0x1000, 0, 16}, {17, 1, 0x1000, 0, 16},
+        {16, 1, 0x2000, 0, 16},          {16, 1, 0, 0, 16},
     };
-    static const struct bad_gpadl good = { 16, 1, 0x1000, 0, 16 };
+    static const struct bad_gpadl good = {16, 1, 0x1000, 0, 16};
     struct vb_channel *hb = hostile_connect();
     unsigned wrong = 0;
 
@@ -145,11 +140,11 @@ static void bad_gpadl_headers(void)
 
 static void post_body(uint32_t id, uint32_t number, uint32_t len)
 {
-    VmbusMsg msg = { .gpadl_body = {
-                         .header.type = VMBUS_MSG_GPADL_BODY,
-                         .msgnumber = number,
-                         .gpadl = id,
-                     } };
+    VmbusMsg msg = {.gpadl_body = {
+                        .header.type = VMBUS_MSG_GPADL_BODY,
+                        .msgnumber = number,
+                        .gpadl = id,
+                    }};
 
     memset(msg.bytes + sizeof(VmbusMsgGpadlBody), 0xff,
            sizeof(msg) - sizeof(VmbusMsgGpadlBody));
@@ -158,7 +153,7 @@ static void post_body(uint32_t id, uint32_t number, uint32_t len)
 
 static void bad_gpadl_bodies(void)
 {
-    static const struct bad_gpadl large = { 8 + 8 * 100, 1, 100 * 4096, 0, 16 };
+    static const struct bad_gpadl large = {8 + 8 * 100, 1, 100 * 4096, 0, 16};
     struct vb_channel *hb = hostile_connect();
     uint32_t id;
     VmbusMsg msg;
@@ -195,7 +190,7 @@ static void bad_gpadl_bodies(void)
 /* GPADLs that are begun and never finished must not pile up for ever. */
 static void gpadl_flood(void)
 {
-    static const struct bad_gpadl begun = { 0xfff8, 1, 8190 * 4096u, 0, 220 };
+    static const struct bad_gpadl begun = {0xfff8, 1, 8190 * 4096u, 0, 220};
     struct vb_channel *hb = hostile_connect();
     unsigned refused = 0;
     VmbusMsg msg;
@@ -251,11 +246,13 @@ static void bad_opens(void)
 static void bad_relids(void)
 {
     static const uint32_t types[] = {
-        VMBUS_MSG_CLOSECHANNEL, VMBUS_MSG_RELID_RELEASED,
-        VMBUS_MSG_MODIFYCHANNEL, VMBUS_MSG_GPADL_TEARDOWN,
+        VMBUS_MSG_CLOSECHANNEL,
+        VMBUS_MSG_RELID_RELEASED,
+        VMBUS_MSG_MODIFYCHANNEL,
+        VMBUS_MSG_GPADL_TEARDOWN,
     };
-    static const uint32_t relids[] = { 0, 1, 2, 3, 2047, 2048, 0x10000,
-                                       0x7fffffff, 0xffffffff };
+    static const uint32_t relids[] = {
+        0, 1, 2, 3, 2047, 2048, 0x10000, 0x7fffffff, 0xffffffff};
     struct vb_channel *hb = hostile_connect();
     VmbusMsg msg;
 
@@ -307,7 +304,7 @@ static struct hv_post_message shared_input __attribute__((aligned(4096)));
 
 static void change_input(void *arg)
 {
-    static const uint32_t sizes[] = { 8, 241, 0xffffffff, 40, 0x10000, 240 };
+    static const uint32_t sizes[] = {8, 241, 0xffffffff, 40, 0x10000, 240};
 
     for (unsigned i = 0; !stop; i++) {
         shared_input.payload_size = sizes[i % ARRAY_LEN(sizes)];
@@ -338,7 +335,7 @@ static void changing_input(void)
 /* Random legal-looking messages from every processor at once. */
 static void post_at_random(void *arg)
 {
-    static const uint8_t lens[] = { 40, 8, 148, 12, 60, 16, 16, 12 };
+    static const uint8_t lens[] = {40, 8, 148, 12, 60, 16, 16, 12};
     static const uint8_t types[] = {
         VMBUS_MSG_INITIATE_CONTACT, VMBUS_MSG_REQUESTOFFERS,
         VMBUS_MSG_OPENCHANNEL,      VMBUS_MSG_CLOSECHANNEL,
@@ -383,17 +380,17 @@ static void all_at_random(void)
 }
 
 static const struct hostile_batch batches[] = {
-    { "all types and lengths, connected", types_connected, 1 },
-    { "all types and lengths, not connected", types_unconnected, 1 },
-    { "contacts for what there is not", bad_contacts, 1 },
-    { "GPADL headers with impossible ranges", bad_gpadl_headers, 1 },
-    { "GPADL bodies too many", bad_gpadl_bodies, 1 },
-    { "GPADLs without end", gpadl_flood, 1 },
-    { "channels opened wrongly", bad_opens, 1 },
-    { "messages for other relids", bad_relids, 1 },
-    { "messages without end and nobody who listens", flood_without_eom, 1 },
-    { "input that changes while it is read", changing_input, 2 },
-    { "messages of all processors at random", all_at_random, 1 },
+    {"all types and lengths, connected", types_connected, 1},
+    {"all types and lengths, not connected", types_unconnected, 1},
+    {"contacts for what there is not", bad_contacts, 1},
+    {"GPADL headers with impossible ranges", bad_gpadl_headers, 1},
+    {"GPADL bodies too many", bad_gpadl_bodies, 1},
+    {"GPADLs without end", gpadl_flood, 1},
+    {"channels opened wrongly", bad_opens, 1},
+    {"messages for other relids", bad_relids, 1},
+    {"messages without end and nobody who listens", flood_without_eom, 1},
+    {"input that changes while it is read", changing_input, 2},
+    {"messages of all processors at random", all_at_random, 1},
 };
 
 void hostile_messages(void)

@@ -20,7 +20,7 @@
 static struct {
     volatile unsigned count;
     unsigned wrong;
-    bool hold; /* leave messages in their slot */
+    bool hold;       /* leave messages in their slot */
     uint64_t period; /* if set: what expirations are apart, or a multiple */
     struct hv_timer_payload last;
 } seen[HV_TIMERS];
@@ -38,8 +38,8 @@ static void take_message(struct cpu *cpu, uint8_t vector)
         p.index >= HV_TIMERS) {
         seen[0].wrong++;
     } else {
-        seen[p.index].wrong += p.delivery < p.expiration ||
-                               hv_time() < p.expiration;
+        seen[p.index].wrong +=
+            p.delivery < p.expiration || hv_time() < p.expiration;
         if (seen[p.index].period && seen[p.index].count) {
             uint64_t apart = p.expiration - seen[p.index].last.expiration;
 
@@ -154,8 +154,7 @@ static void check_periodic(unsigned t, uint64_t config, const char *name)
 /* Four timers expire at once for one slot; each must get its turn. */
 static void check_busy_slot(void)
 {
-    struct hv_message *msg =
-        &hv_vps[this_cpu()->id].messages[TIMER_SINT];
+    struct hv_message *msg = &hv_vps[this_cpu()->id].messages[TIMER_SINT];
     uint64_t when;
     unsigned all = 0;
 
@@ -186,12 +185,11 @@ static void check_busy_slot(void)
 
 static void check_direct(void)
 {
-    struct hv_message *msg =
-        &hv_vps[this_cpu()->id].messages[TIMER_SINT];
+    struct hv_message *msg = &hv_vps[this_cpu()->id].messages[TIMER_SINT];
 
     if (!(cpuid(0x40000003).edx >> 19 & 1)) {
-        tap(!wrmsr_safe(CONFIG(0), HV_STIMER_DIRECT |
-                                       HV_STIMER_VECTOR(TIMER_VECTOR + 1)),
+        tap(!wrmsr_safe(CONFIG(0),
+                        HV_STIMER_DIRECT | HV_STIMER_VECTOR(TIMER_VECTOR + 1)),
             "direct mode faults if the machine has it not", "it does not");
         return;
     }
@@ -201,10 +199,9 @@ static void check_direct(void)
         irq_set(vector, take_direct, true);
         forget();
         wrmsr(COUNT(t), hv_time() + 2 * MS);
-        wrmsr(CONFIG(t), HV_STIMER_ENABLE | HV_STIMER_DIRECT |
-                             HV_STIMER_VECTOR(vector));
-        tap(wait_for(seen[t].count == 1, LATE_US) &&
-                msg->type == HV_MSG_NONE,
+        wrmsr(CONFIG(t),
+              HV_STIMER_ENABLE | HV_STIMER_DIRECT | HV_STIMER_VECTOR(vector));
+        tap(wait_for(seen[t].count == 1, LATE_US) && msg->type == HV_MSG_NONE,
             "a direct timer interrupts, and sends no message",
             "%u interrupts, type 0x%x", seen[t].count, msg->type);
         check_periodic(t, HV_STIMER_DIRECT | HV_STIMER_VECTOR(vector),

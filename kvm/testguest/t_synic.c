@@ -167,7 +167,7 @@ static void free_slot(void *arg)
 
 static bool free_slot_on(unsigned cpu)
 {
-    struct slot_freed f = { .cpu = cpu };
+    struct slot_freed f = {.cpu = cpu};
 
     run_on(cpu, free_slot, &f);
     return f.eom;
@@ -196,7 +196,8 @@ static void check_messages(unsigned cpu)
     tap_equal(busy, HV_SUCCESS, "one more is accepted while the slot is taken");
     pending = wait_for(msg->flags & HV_MSG_PENDING, IRQ_TIMEOUT_US);
     busy = post(cpu, 3, 8, 5);
-    tap(pending && busy == HV_INSUFFICIENT_BUFFERS && slot_holds(cpu, 1, 239, 3),
+    tap(pending && busy == HV_INSUFFICIENT_BUFFERS &&
+            slot_holds(cpu, 1, 239, 3),
         "the slot is untouched and says that a message waits",
         "flags %u, status 0x%x", msg->flags, busy);
     tap(free_slot_on(cpu) && slot_holds(cpu, 2, 8, 4) &&
@@ -321,8 +322,8 @@ static void check_events(unsigned cpu)
 static void refused(uint16_t status, uint16_t tlfs, uint16_t kvm,
                     const char *name)
 {
-    tap(status == tlfs || status == kvm, name, "status 0x%x, not 0x%x",
-        status, tlfs);
+    tap(status == tlfs || status == kvm, name, "status 0x%x, not 0x%x", status,
+        tlfs);
 }
 
 static void check_refusals(void)
@@ -336,9 +337,8 @@ static void check_refusals(void)
     testdev(MSG_CONN_CREATE, 0, MSG_SINT, MSG_CONN);
     refused(hv_post(0xffffff, 1, &in, 8), HV_INVALID_CONNECTION_ID,
             HV_INVALID_CONNECTION_ID, "post to a connection that is not there");
-    refused(hv_status(hv_hypercall(post_call, at + 4, 0)),
-            HV_INVALID_ALIGNMENT, HV_INVALID_ALIGNMENT,
-            "post from an unaligned input");
+    refused(hv_status(hv_hypercall(post_call, at + 4, 0)), HV_INVALID_ALIGNMENT,
+            HV_INVALID_ALIGNMENT, "post from an unaligned input");
     in.payload_size = 241;
     refused(hv_status(hv_hypercall(post_call, at, 0)), HV_INVALID_PARAMETER,
             HV_INVALID_INPUT, "post of a payload of 241 bytes");

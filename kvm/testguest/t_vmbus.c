@@ -34,16 +34,21 @@ static void check_versions(void)
 static void check_unknown_versions(void)
 {
     static const uint32_t unknown[] = {
-        0, VMBUS_VERSION(1, 0), VMBUS_VERSION(3, 1), VMBUS_VERSION(4, 2),
-        VMBUS_VERSION(5, 9), VMBUS_VERSION(7, 0), 0x7fffffff, 0xffffffff,
+        0,
+        VMBUS_VERSION(1, 0),
+        VMBUS_VERSION(3, 1),
+        VMBUS_VERSION(4, 2),
+        VMBUS_VERSION(5, 9),
+        VMBUS_VERSION(7, 0),
+        0x7fffffff,
+        0xffffffff,
     };
     unsigned wrong = 0;
 
     for (unsigned i = 0; i < ARRAY_LEN(unknown); i++) {
-        VmbusMsgVersionResponse r = { .supported = 0xff };
+        VmbusMsgVersionResponse r = {.supported = 0xff};
 
-        if (vb_contact(unknown[i], 0, VMBUS_MESSAGE_SINT, &r) ||
-            r.supported) {
+        if (vb_contact(unknown[i], 0, VMBUS_MESSAGE_SINT, &r) || r.supported) {
             print("# version 0x%x: supported %u\n", unknown[i], r.supported);
             wrong++;
         }
@@ -84,10 +89,10 @@ static void check_large_ring_and_wrap(void)
     tap(hb && vb_open(hb, 0, 64) && vb_heartbeats(hb, 1) && vb_close(hb),
         "a ring of several GPADL messages", "it does not work");
     /* The smallest rings: a page of control and a page of data each. */
-    tap(hb && vb_open(hb, 0, 4) && vb_heartbeats(hb, 1),
-        "the smallest ring", "it does not work");
+    tap(hb && vb_open(hb, 0, 4) && vb_heartbeats(hb, 1), "the smallest ring",
+        "it does not work");
     for (i = 0; hb && i < 200; i++) {
-        uint8_t junk[40] = { 9 }; /* no answer: refused, and no harm */
+        uint8_t junk[40] = {9}; /* no answer: refused, and no harm */
         volatile VmbusRingControl *out = hb->out;
 
         vb_send_inband(hb, junk, sizeof(junk));
@@ -142,16 +147,15 @@ static void check_reconnect(uint32_t vp, const char *name)
 /* The dead kernel had a message in its slot that it will never free. */
 static void check_reconnect_busy(void)
 {
-    VmbusMsgHeader request = { .type = VMBUS_MSG_REQUESTOFFERS };
+    VmbusMsgHeader request = {.type = VMBUS_MSG_REQUESTOFFERS};
     unsigned other = cpu_count - 1;
-    VmbusMsgVersionResponse r = { 0 };
+    VmbusMsgVersionResponse r = {0};
     bool ok;
 
     vb_contact(VMBUS_VERSION_5_3, other, VMBUS_MESSAGE_SINT, NULL);
     vb.hold = true;
     vb_post(&request, sizeof(request));
-    wait_for(hv_vps[other].messages[VMBUS_MESSAGE_SINT].flags &
-                 HV_MSG_PENDING,
+    wait_for(hv_vps[other].messages[VMBUS_MESSAGE_SINT].flags & HV_MSG_PENDING,
              VB_TIMEOUT_US);
     /* A new kernel begins with new pages. */
     hv_synic_off(other);
@@ -217,7 +221,7 @@ static void check_modify(void)
 
 static void check_sints(void)
 {
-    static const uint8_t sints[] = { 1, 5, 15 };
+    static const uint8_t sints[] = {1, 5, 15};
 
     for (unsigned i = 0; i < ARRAY_LEN(sints); i++) {
         round_trip(VMBUS_VERSION_5_1, 0, sints[i],

@@ -15,14 +15,14 @@ uint32_t vb_new_gpadl(void)
 bool vb_gpadl_create(uint32_t relid, uint32_t gpadl, const uint64_t *pfns,
                      unsigned pages)
 {
-    VmbusMsg msg = { .gpadl_header = {
-                         .header.type = VMBUS_MSG_GPADL_HEADER,
-                         .relid = relid,
-                         .gpadl = gpadl,
-                         .range_buflen = 8 + 8 * pages,
-                         .rangecount = 1,
-                     } };
-    VmbusGpaRange range = { .byte_count = pages * PAGE_SIZE };
+    VmbusMsg msg = {.gpadl_header = {
+                        .header.type = VMBUS_MSG_GPADL_HEADER,
+                        .relid = relid,
+                        .gpadl = gpadl,
+                        .range_buflen = 8 + 8 * pages,
+                        .rangecount = 1,
+                    }};
+    VmbusGpaRange range = {.byte_count = pages * PAGE_SIZE};
     unsigned at = sizeof(msg.gpadl_header), number = 0;
 
     memcpy(msg.bytes + at, &range, sizeof(range));
@@ -84,8 +84,8 @@ bool vb_prepare_rings(struct vb_channel *ch, unsigned pages)
     return ch->gpadl;
 }
 
-uint32_t vb_open_raw(struct vb_channel *ch, uint32_t gpadl,
-                     uint32_t target_vp, uint32_t offset)
+uint32_t vb_open_raw(struct vb_channel *ch, uint32_t gpadl, uint32_t target_vp,
+                     uint32_t offset)
 {
     VmbusMsgOpen msg = {
         .header.type = VMBUS_MSG_OPENCHANNEL,
@@ -161,7 +161,7 @@ void vb_send(struct vb_channel *ch, const VmbusPacketDescriptor *desc,
     static const uint8_t zeros[8];
     volatile VmbusRingControl *control = ch->out;
     uint32_t start = ch->out_write;
-    VmbusPacketTrailer trailer = { .start = start };
+    VmbusPacketTrailer trailer = {.start = start};
 
     ring_write(ch, desc, sizeof(*desc));
     ring_write(ch, data, len);

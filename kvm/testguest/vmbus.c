@@ -194,7 +194,7 @@ bool vb_contact(uint32_t version, uint32_t target_vp, unsigned sint,
 
 bool vb_request_offers(void)
 {
-    VmbusMsgHeader request = { .type = VMBUS_MSG_REQUESTOFFERS };
+    VmbusMsgHeader request = {.type = VMBUS_MSG_REQUESTOFFERS};
     VmbusMsg msg;
 
     vb.offer_count = 0;
@@ -231,7 +231,7 @@ struct vb_channel *vb_find(const VmbusGuid *class_id)
 
 bool vb_unload(void)
 {
-    VmbusMsgHeader msg = { .type = VMBUS_MSG_UNLOAD };
+    VmbusMsgHeader msg = {.type = VMBUS_MSG_UNLOAD};
     VmbusMsg reply;
 
     vb_post(&msg, sizeof(msg));

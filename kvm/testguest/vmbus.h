@@ -31,8 +31,8 @@ struct vb_channel {
 struct vb {
     uint32_t version, target_vp;
     uint8_t sint;
-    uint32_t conn_id;      /* where messages are posted */
-    volatile bool hold;    /* leave messages in their slot */
+    uint32_t conn_id;   /* where messages are posted */
+    volatile bool hold; /* leave messages in their slot */
     volatile uint32_t signals[VMBUS_RELID_COUNT];
     volatile uint32_t signals_on[MAX_CPUS];
     volatile unsigned messages; /* taken so far */
@@ -84,8 +84,8 @@ uint32_t vb_new_gpadl(void);
 bool vb_open(struct vb_channel *ch, uint32_t target_vp, unsigned pages);
 /* Only the memory and the GPADL, or only OPENCHANNEL; gives its status. */
 bool vb_prepare_rings(struct vb_channel *ch, unsigned pages);
-uint32_t vb_open_raw(struct vb_channel *ch, uint32_t gpadl,
-                     uint32_t target_vp, uint32_t offset);
+uint32_t vb_open_raw(struct vb_channel *ch, uint32_t gpadl, uint32_t target_vp,
+                     uint32_t offset);
 /* CLOSECHANNEL and the end of its GPADL. */
 bool vb_close(struct vb_channel *ch);
 
