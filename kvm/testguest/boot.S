@@ -14,6 +14,9 @@
 #define TRAMPOLINE 0x8000
 #define STACK_SIZE 0x4000
 
+/* A bit for each exception: 8, 10 to 14, 17, 21, 29, 30. */
+#define HAS_ERROR_CODE 0x60227d00
+
 #define CR4_PAE  0x20
 #define EFER     0xc0000080
 #define EFER_LME 0x100
@@ -149,8 +152,7 @@ isr_stubs:
 vector = 0
     .rept 256
     .align 16
-    .if (vector == 8) || ((vector >= 10) && (vector <= 14)) || (vector == 17) || (vector == 21) || (vector == 29) || (vector == 30)
-    .else
+    .if (vector >= 32) || !((HAS_ERROR_CODE >> vector) & 1)
     push $0
     .endif
     push $vector
