@@ -101,6 +101,8 @@ void vmbus_bus_answer(VmbusBus *bus, VmbusMsg *msg, uint32_t type,
                       uint32_t len);
 /* The channel has a message (VMBUS_SEND_*) for the guest. */
 void vmbus_bus_send_later(VmbusChannel *chan, unsigned what);
+/* Sends what is to be sent, if the machine is free to take it. */
+void vmbus_bus_pump(VmbusBus *bus);
 /* Closes all channels and forgets all that belongs to the connection. */
 void vmbus_bus_disconnect(VmbusBus *bus);
 /* Offers each channel that can be offered now, if the guest has asked. */

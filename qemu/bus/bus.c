@@ -244,7 +244,7 @@ static void send_letter(VmbusBus *bus, const VmbusLetter *letter)
  * guest's only while none of ours waits, so that a guest that does not listen
  * cannot make us store more.
  */
-static void pump(VmbusBus *bus)
+void vmbus_bus_pump(VmbusBus *bus)
 {
     VmbusLetter letter;
 
@@ -283,7 +283,7 @@ void vmbus_bus_message_delivered(VmbusBus *bus, int status)
     } else {
         bus->messages_out++;
     }
-    pump(bus);
+    vmbus_bus_pump(bus);
 }
 
 VmbusPostResult vmbus_bus_post(VmbusBus *bus, uint32_t conn_id,
@@ -309,7 +309,7 @@ VmbusPostResult vmbus_bus_post(VmbusBus *bus, uint32_t conn_id,
     slot = (bus->waiting_head + bus->waiting_count) % VMBUS_MAX_WAITING;
     bus->waiting[slot] = letter;
     bus->waiting_count++;
-    pump(bus);
+    vmbus_bus_pump(bus);
     return VMBUS_POST_OK;
 }
 
@@ -407,7 +407,7 @@ VmbusChannel *vmbus_bus_offer(VmbusBus *bus, const VmbusOffer *offer,
     chan->target_vp = VMBUS_VP_NONE;
     bus->channels[relid] = chan;
     offer_if_possible(chan);
-    pump(bus);
+    vmbus_bus_pump(bus);
     return chan;
 }
 
@@ -422,7 +422,7 @@ void vmbus_bus_withdraw(VmbusBus *bus, VmbusChannel *chan)
     chan->ops = NULL;
     chan->opaque = NULL;
     vmbus_bus_send_later(chan, VMBUS_SEND_RESCIND);
-    pump(bus);
+    vmbus_bus_pump(bus);
 }
 
 /* What can be seen from outside */

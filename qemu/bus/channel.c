@@ -212,6 +212,8 @@ static void corrupt(VmbusChannel *chan, const char *why)
                     chan->relid, why);
     if (!chan->opening) {
         vmbus_channel_close(chan, VMBUS_CHANNEL_CORRUPT);
+        /* A GPADL may have waited for this to be torn down. */
+        vmbus_bus_pump(chan->bus);
     }
 }
 

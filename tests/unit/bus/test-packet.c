@@ -49,6 +49,25 @@ static void test_corrupt_index(Fixture *fix, gconstpointer data)
                "The write index of the ring to the host is out of range.");
 }
 
+/* A teardown that waited for the close is answered when the host closes. */
+static void test_corrupt_torndown(Fixture *fix, gconstpointer data)
+{
+    VscChannel *chan = fixture_open(fix, 2);
+    VmbusMsg msg;
+
+    g_assert_false(vsc_teardown_gpadl(fix->vsc, chan->relid, chan->gpadl));
+    chan->out.control->write_index = 4;
+    vsc_machine_signal(fix->machine, chan->connection_id);
+    fixture_check(fix);
+    g_assert_true(vsc_expect(fix->vsc, VMBUS_MSG_GPADL_TORNDOWN, &msg, 12));
+    g_assert_cmpuint(msg.gpadl_torndown.gpadl, ==, chan->gpadl);
+    vsc_head(&msg, VMBUS_MSG_CLOSECHANNEL);
+    msg.relid.relid = chan->relid;
+    fixture_post(fix, &msg, sizeof(msg.relid));
+    vsc_abandon(chan);
+    fixture_still_works(fix);
+}
+
 static void test_corrupt_packets(Fixture *fix, gconstpointer data)
 {
     static const struct {
@@ -219,6 +238,7 @@ int main(int argc, char **argv)
     FIXTURE_TEST("/packet/gpa-direct", test_gpa_direct);
     FIXTURE_TEST("/packet/xfer-pages", test_xfer_pages);
     FIXTURE_TEST("/packet/corrupt/index", test_corrupt_index);
+    FIXTURE_TEST("/packet/corrupt/torndown", test_corrupt_torndown);
     FIXTURE_TEST("/packet/corrupt/packets", test_corrupt_packets);
     FIXTURE_TEST("/packet/corrupt/gpa-direct", test_corrupt_gpa_direct);
     FIXTURE_TEST("/packet/corrupt/xfer-pages", test_corrupt_xfer_pages);
