@@ -2,6 +2,7 @@
 import contextlib
 import pathlib
 import shutil
+import signal
 import sys
 import tempfile
 
@@ -12,6 +13,14 @@ sys.path.insert(0, str(pathlib.Path(__file__).parent))
 from guestlib import Machine  # noqa: E402
 
 machines = []
+
+
+def leave(number, frame):
+    """Let the blocks that end machines run."""
+    sys.exit(128 + number)
+
+
+signal.signal(signal.SIGTERM, leave)
 
 
 @contextlib.contextmanager

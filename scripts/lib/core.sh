@@ -18,6 +18,16 @@ core_compile() { # DIR OPTION...
     nice ninja -C "$1"
 }
 
+# The programs under tools/, without the tests.
+tools_compile() { # DIR
+    local programs
+    core_setup "$1"
+    programs=$(ninja -C "$1" -t targets all |
+        sed -n 's,^\(tools/[^:]*\): c_LINKER$,\1,p')
+    # shellcheck disable=SC2086  # one word each
+    nice ninja -C "$1" ${programs:?the project has no tools}
+}
+
 # One build of a clone at a time.
 core_lock() {
     printf 'clone-%s' "$(printf '%s' "$TOP" | sha256 | cut -c1-16)"
@@ -25,7 +35,7 @@ core_lock() {
 
 core_build_locked() {
     local program
-    step tools-build "building the tools" core_compile "$OUT/meson"
+    step tools-build "building the tools" tools_compile "$OUT/meson"
     for program in "$OUT"/meson/tools/*/*; do
         if [[ -f $program && -x $program ]]; then
             install_if_changed "$program" "$OUT/bin/${program##*/}"

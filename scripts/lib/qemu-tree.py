@@ -84,10 +84,11 @@ class Tree:
                     write(scratch / rel, content)
             for patch in patches:
                 print(f'applying {patch.name}', flush=True)
-                subprocess.run(
+                done = subprocess.run(
                     ['patch', '-p1', '-F0', '-N', '-s', '-E',
-                     '--no-backup-if-mismatch', '-d', scratch, '-i', patch],
-                    check=True)
+                     '--no-backup-if-mismatch', '-d', scratch, '-i', patch])
+                if done.returncode:
+                    sys.exit(f'{patch.name} does not apply')
             return {rel: (scratch / rel).read_bytes()
                     if (scratch / rel).exists() else None for rel in files}
 

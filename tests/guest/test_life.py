@@ -78,12 +78,16 @@ def test_resets_in_the_middle_of_a_boot(machine):
     guest.wait_ready()
 
 
-@pytest.mark.parametrize('kernel,cpus', [('6.1', 1), ('6.12', 2)])
-def test_crash_kernel_reconnects(machine, kernel, cpus):
+@pytest.mark.parametrize('kernel,cpus,reports', [
+    ('6.1', 1, True), ('6.12', 2, True), ('6.1', 2, False),
+    ('6.12', 1, False)])
+def test_crash_kernel_reconnects(machine, kernel, cpus, reports):
     """The machine is not reset: the kernel that runs after the panic finds
-    the bus as the first one left it."""
-    guest = machine(kernel=kernel, cpus=cpus, memory=768,
-                    append='crashkernel=192M',
+    the bus as the first one left it.  With hv-crash a guest reports its panic
+    first, and QEMU goes on only because it is told to."""
+    cpu = hv_cpu(without=[] if reports else ['hv-crash'])
+    guest = machine(kernel=kernel, cpus=cpus, cpu=cpu, memory=768,
+                    append='crashkernel=192M', extra=['-action', 'panic=none'],
                     initramfs='initramfs-crash').boot()
     guest.wait_ready()
     guest.run('crash-load /crash/vmlinuz /crash/initramfs '
@@ -92,7 +96,12 @@ def test_crash_kernel_reconnects(machine, kernel, cpus):
     guest.shell.send('echo c >/proc/sysrq-trigger')
     found = guest.wait_booted(mark)
     assert found.group(1) == 'crash-kernel'
+    events(guest)
     assert guest.qmp.find_event('RESET', start) is None
+    panicked = guest.qmp.find_event('GUEST_PANICKED', start)
+    assert (panicked is not None) == reports
+    if reports:
+        assert panicked['data']['info']['type'] == 'hyper-v'
     again_ok(guest, 2)
     assert int(guest.run('stat -c %s /proc/vmcore')) > 100 << 20
     done = guest.hvctl('shutdown', '--wait')
@@ -113,16 +122,20 @@ def test_services_leave_and_come_back(machine):
         guest.wait_ready()
 
 
-def test_bus_driver_leaves_and_comes_back(machine):
-    """Unloading sends UNLOAD; the next contact is a new connection."""
-    guest = machine(cpus=2).boot()
+@pytest.mark.parametrize('kernel', ['6.1', '6.12'])
+def test_new_contact_without_an_unload(machine, kernel):
+    """Linux closes its channels but sends no UNLOAD when hv_vmbus is removed,
+    so its next contact comes on a connection that is still there."""
+    guest = machine(kernel=kernel, cpus=2).boot()
     guest.wait_ready()
-    guest.run('rmmod hv_utils && rmmod hv_vmbus')
-    info = guest.wait_vmbus('disconnected', lambda i: not i['connected'])
-    assert info['gpadls'] == 0
-    guest.run('insmod /lib/modules/hv_vmbus.ko && '
-              'insmod /lib/modules/hv_utils.ko')
-    again_ok(guest, 2)
+    for connects in 2, 3, 4:
+        guest.run('rmmod hv_utils && rmmod hv_vmbus')
+        info = guest.wait_heartbeat('no-contact')
+        assert info['gpadls'] == 0
+        assert info['connected']
+        guest.run('insmod /lib/modules/hv_vmbus.ko && '
+                  'insmod /lib/modules/hv_utils.ko')
+        again_ok(guest, connects)
 
 
 def test_heartbeat_pauses_with_the_machine(machine):
