@@ -1,0 +1,311 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include <errno.h>
+
+#include "bus-fuzz.h"
+
+/* The bus's hook has no argument of its own. */
+static bool fail_alloc;
+
+static void *allocate(void *mem, size_t size)
+{
+    /* The largest GPADL that a message can declare is 64 KiB. */
+    fuzz_require(size <= 65536, "The bus asked for too much memory.");
+    return fail_alloc ? NULL : g_try_realloc(mem, size);
+}
+
+void fuzz_look_at(const VmbusPacket *pkt)
+{
+    VmbusRangeIter iter;
+    VmbusRange range;
+    uint8_t sum = 0;
+
+    fuzz_require(pkt->header_len % 8 == 0 && pkt->data_len % 8 == 0,
+                 "A packet's length is not a multiple of 8.");
+    fuzz_require(pkt->header_len >= sizeof(VmbusPacketDescriptor) &&
+                     pkt->header_len + pkt->data_len <= VMBUS_MAX_PACKET_SIZE,
+                 "A packet's length is out of range.");
+    for (uint32_t i = 0; i < pkt->header_len; i++) {
+        sum += pkt->header[i];
+    }
+    for (uint32_t i = 0; i < pkt->data_len; i++) {
+        sum += pkt->data[i];
+    }
+    if (pkt->type == VMBUS_PKT_DATA_GPA_DIRECT) {
+        vmbus_packet_ranges(pkt, &iter);
+        while (vmbus_range_iter_next(&iter, &range)) {
+            fuzz_require(range.page_count > 0, "A range has no pages.");
+            for (uint32_t i = 0; i < range.page_count; i++) {
+                sum += vmbus_range_page(&range, i);
+            }
+        }
+        fuzz_require(iter.left == 0, "A packet that was checked lacks ranges.");
+    }
+    *(volatile uint8_t *)&sum = sum;
+}
+
+static void send_some(FuzzDevice *device, uint64_t trans_id, const void *data,
+                      uint32_t len)
+{
+    struct iovec iov = {(void *)data, len};
+
+    vmbus_channel_send(device->chan, VMBUS_PKT_COMP, 0, trans_id, &iov, 1);
+}
+
+static void receive_some(FuzzDevice *device)
+{
+    VmbusPacket pkt;
+
+    while (vmbus_channel_receive(device->chan, &pkt) == VMBUS_RING_OK) {
+        device->packets++;
+        fuzz_look_at(&pkt);
+        if (device->habits & FUZZ_ECHO) {
+            send_some(device, pkt.trans_id, pkt.data, pkt.data_len);
+        }
+        if (device->habits & FUZZ_TAKE_ONE) {
+            break;
+        }
+    }
+    vmbus_channel_flush(device->chan);
+}
+
+static bool device_open(VmbusChannel *chan, void *opaque)
+{
+    FuzzDevice *device = opaque;
+
+    if (device->habits & FUZZ_RECEIVE_IN_OPEN) {
+        receive_some(device);
+    }
+    if (device->habits & FUZZ_SEND_IN_OPEN) {
+        send_some(device, 1, "hello", 5);
+        vmbus_channel_flush(chan);
+    }
+    if (device->habits & FUZZ_REFUSE_OPEN) {
+        return false;
+    }
+    device->opens++;
+    return true;
+}
+
+static void device_close(VmbusChannel *chan, void *opaque)
+{
+    FuzzDevice *device = opaque;
+
+    device->closes++;
+    if (device->habits & FUZZ_USE_IN_CLOSE) {
+        send_some(device, 2, "bye", 3);
+        receive_some(device);
+    }
+}
+
+static void device_signal(VmbusChannel *chan, void *opaque)
+{
+    FuzzDevice *device = opaque;
+
+    if (!(device->habits & FUZZ_IGNORE_SIGNAL)) {
+        receive_some(device);
+    }
+}
+
+static const VmbusChannelOps device_ops = {
+    .open = device_open,
+    .close = device_close,
+    .signal = device_signal,
+};
+
+void fuzz_bus_offer(FuzzBus *f, unsigned number)
+{
+    FuzzDevice *device = &f->devices[number];
+    const char *err = NULL;
+
+    device->offer = (VmbusOffer){
+        .name = "fuzz",
+        .class_id = VMBUS_GUID(1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11),
+        .instance_id = VMBUS_GUID(number, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1),
+        .pipe = number % 2,
+    };
+    device->opens = device->closes = 0;
+    device->chan =
+        vmbus_bus_offer(f->bus, &device->offer, &device_ops, device, &err);
+    /* Ghosts take relids too, but not this many. */
+    fuzz_require(device->chan || err, "An offer failed without a sentence.");
+}
+
+void fuzz_bus_withdraw(FuzzBus *f, unsigned number)
+{
+    FuzzDevice *device = &f->devices[number];
+    VmbusChannel *chan = device->chan;
+
+    /* close() is called in it, and may still use the channel. */
+    vmbus_bus_withdraw(f->bus, chan);
+    device->chan = NULL;
+    fuzz_require(device->opens == device->closes,
+                 "A device was withdrawn and not closed.");
+}
+
+FuzzBus *fuzz_bus_new(bool scattered)
+{
+    FuzzBus *f = g_new0(FuzzBus, 1);
+
+    fail_alloc = false;
+    f->machine = vsc_machine_new(FUZZ_PAGES, scattered);
+    f->bus = f->machine->bus;
+    f->bus->gpadls.reallocate = allocate;
+    f->vsc = vsc_new(f->machine);
+    fuzz_bus_offer(f, 0);
+    fuzz_bus_offer(f, 1);
+    return f;
+}
+
+void fuzz_bus_check(FuzzBus *f)
+{
+    const char *why = vmbus_bus_check(f->bus);
+    unsigned open_count = 0, routed = 0;
+
+    fuzz_require(!why, why);
+    for (unsigned i = 0; i < FUZZ_DEVICES; i++) {
+        const FuzzDevice *device = &f->devices[i];
+        VmbusChannelInfo info = {.state = VMBUS_CHANNEL_IDLE};
+        bool open;
+
+        if (device->chan) {
+            vmbus_channel_info(device->chan, &info);
+        }
+        open = info.state == VMBUS_CHANNEL_OPEN;
+        open_count += open;
+        routed += open && info.target_vp != VMBUS_VP_NONE;
+        fuzz_require(device->opens - device->closes == open,
+                     "A device was not told that its channel opened or "
+                     "closed.");
+    }
+    fuzz_require(f->machine->mapped == open_count,
+                 "The mappings are not those of the open channels.");
+    fuzz_require(f->machine->routes == routed,
+                 "The routes are not those of the open channels.");
+    fuzz_require(g_hash_table_size(f->machine->listeners) == open_count,
+                 "The listeners are not those of the open channels.");
+    fuzz_require(!f->machine->under_way.len == !f->bus->in_flight,
+                 "Bus and machine disagree about a message under way.");
+}
+
+void fuzz_bus_run(FuzzBus *f, FuzzInput *in, const FuzzStep *steps,
+                  unsigned count)
+{
+    unsigned sum = 0;
+
+    for (unsigned i = 0; i < count; i++) {
+        sum += steps[i].weight;
+    }
+    while (!fuzz_end(in)) {
+        unsigned choice = fuzz_u8(in) % sum, i = 0;
+
+        while (choice >= steps[i].weight) {
+            choice -= steps[i++].weight;
+        }
+        steps[i].run(f, in);
+        fuzz_bus_check(f);
+    }
+}
+
+void fuzz_bus_heal(FuzzBus *f)
+{
+    VscMachine *machine = f->machine;
+
+    fail_alloc = false;
+    machine->fail_map = machine->fail_prepare = machine->fail_listen = false;
+    machine->fail_post = 0;
+}
+
+void fuzz_bus_drain(FuzzBus *f)
+{
+    unsigned taken, passes = 0;
+    VmbusMsg msg;
+    uint32_t len;
+
+    do {
+        taken = 0;
+        for (uint32_t vp = 0; vp < VSC_MAX_VPS; vp++) {
+            for (uint32_t sint = 0; sint < VMBUS_SINT_COUNT; sint++) {
+                taken += vsc_machine_take(f->machine, vp, sint, &msg, &len);
+            }
+        }
+        fuzz_require(passes++ < 1000, "The bus never stops to send.");
+    } while (taken);
+    fuzz_require(!f->bus->in_flight, "A message is under way for ever.");
+}
+
+static FuzzDevice *device_of(FuzzBus *f, const VmbusMsgOffer *offer)
+{
+    for (unsigned i = 0; i < FUZZ_DEVICES; i++) {
+        if (f->devices[i].chan &&
+            vmbus_guid_equal(&f->devices[i].offer.instance_id,
+                             &offer->instance_id)) {
+            return &f->devices[i];
+        }
+    }
+    fuzz_found("The guest was offered a device that does not exist.");
+}
+
+static void behave(FuzzBus *f)
+{
+    static const char text[16] = "are you there?";
+    const VmbusMsgOffer *offer;
+    unsigned offered = 0;
+    VscChannel *chan;
+    uint8_t buf[64];
+
+    fuzz_require(vsc_connect(f->vsc, VMBUS_VERSION_5_3),
+                 "A good guest could not connect.");
+    fuzz_require(vsc_request_offers(f->vsc),
+                 "A good guest did not get the offers.");
+    for (unsigned i = 0; i < FUZZ_DEVICES; i++) {
+        offered += f->devices[i].chan != NULL;
+        f->devices[i].habits = FUZZ_ECHO;
+    }
+    fuzz_require(f->vsc->offers->len == offered,
+                 "A good guest got too many offers, or too few.");
+    if (!offered) {
+        return;
+    }
+    offer = &g_array_index(f->vsc->offers, VmbusMsgOffer, 0);
+    device_of(f, offer)->packets = 0;
+    chan = vsc_open(f->vsc, offer, 2, 2, 0);
+    fuzz_require(chan, "A good guest could not open a channel.");
+    fuzz_bus_check(f);
+    fuzz_require(
+        vsc_send(chan, VMBUS_PKT_DATA_INBAND, 1, 77, text, sizeof(text)) &&
+            vsc_interrupted(chan),
+        "A good guest got no answer.");
+    fuzz_require(
+        vsc_receive(chan, buf, sizeof(buf)) ==
+                sizeof(VmbusPacketDescriptor) + sizeof(text) &&
+            !memcmp(buf + sizeof(VmbusPacketDescriptor), text, sizeof(text)),
+        "A good guest got a wrong answer.");
+    vsc_close(chan);
+    fuzz_bus_check(f);
+}
+
+void fuzz_bus_finish(FuzzBus *f)
+{
+    fuzz_bus_heal(f);
+    vmbus_bus_set_max_version(f->bus, UINT32_MAX);
+    fuzz_bus_drain(f);
+    vsc_machine_reset_ram(f->machine);
+    memset(f->machine->flags, 0, sizeof(f->machine->flags));
+    behave(f);
+    fuzz_bus_drain(f);
+    vsc_free(f->vsc);
+    vsc_machine_free(f->machine);
+    g_free(f);
+}
+
+void fuzz_step_inject(FuzzBus *f, FuzzInput *in)
+{
+    VscMachine *machine = f->machine;
+    uint8_t what = fuzz_u8(in);
+
+    fail_alloc = what & 1;
+    machine->fail_map = what & 2;
+    machine->fail_prepare = what & 4;
+    machine->fail_listen = what & 8;
+    machine->fail_post = what & 16 ? -EIO : 0;
+}

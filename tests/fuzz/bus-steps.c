@@ -1,0 +1,362 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The guest's and the devices' steps.  A new message is one more line in
+ * @shapes.
+ */
+#include <errno.h>
+
+#include "bus-fuzz.h"
+
+#define RELIDS    5
+#define GPADL_IDS 6
+
+typedef enum FieldKind {
+    FIELD_RELID,
+    FIELD_GPADL,
+    FIELD_VP,
+    FIELD_VERSION,
+    FIELD_SINT,
+    FIELD_SMALL, /* 0 to 15: an offset in pages, an openid, a flag */
+    FIELD_RAW,   /* mostly 0 */
+} FieldKind;
+
+typedef struct Field {
+    uint16_t offset, size;
+    FieldKind kind;
+} Field;
+
+/* Fills what follows the fixed part; returns the message's length. */
+typedef uint32_t TailFn(FuzzInput *in, VmbusMsg *msg, uint32_t len);
+
+typedef struct Shape {
+    VmbusMessageType type;
+    uint16_t len;
+    TailFn *tail; /* or NULL */
+    unsigned field_count;
+    Field fields[6];
+} Shape;
+
+static const uint32_t versions[] = {
+    VMBUS_VERSION_5_3, VMBUS_VERSION_5_2,  VMBUS_VERSION_5_1, VMBUS_VERSION_5_0,
+    VMBUS_VERSION_4_1, VMBUS_VERSION_4_0,  VMBUS_VERSION_3_0, VMBUS_VERSION_2_4,
+    VMBUS_VERSION_1_1, VMBUS_VERSION_0_13, VMBUS_VERSION_6_0,
+};
+
+static uint64_t field_value(FuzzInput *in, const Field *field)
+{
+    static const struct {
+        uint64_t base;
+        uint32_t count;
+    } likely[] = {
+        [FIELD_RELID] = {1, RELIDS},   [FIELD_GPADL] = {1, GPADL_IDS},
+        [FIELD_VP] = {0, VSC_MAX_VPS}, [FIELD_SINT] = {1, VMBUS_SINT_COUNT - 1},
+        [FIELD_SMALL] = {0, 16},       [FIELD_RAW] = {0, 1},
+    };
+
+    if (field->kind == FIELD_VERSION && fuzz_chance(in, 80)) {
+        return versions[fuzz_below(in, G_N_ELEMENTS(versions))];
+    } else if (field->kind == FIELD_VERSION) {
+        return fuzz_value(in, field->size, VMBUS_VERSION_5_0, 8);
+    }
+    return fuzz_value(in, field->size, likely[field->kind].base,
+                      likely[field->kind].count);
+}
+
+static uint32_t put_word(VmbusMsg *msg, uint32_t len, uint64_t word)
+{
+    if (len + sizeof(word) > sizeof(*msg)) {
+        return len;
+    }
+    memcpy(msg->bytes + len, &word, sizeof(word));
+    return len + sizeof(word);
+}
+
+/* A few page numbers, mostly of pages that follow each other. */
+static uint32_t put_pages(FuzzInput *in, VmbusMsg *msg, uint32_t len,
+                          uint32_t count)
+{
+    uint64_t first = fuzz_value(in, 8, 0, FUZZ_PAGES);
+
+    for (uint32_t i = 0; i < count; i++) {
+        len = put_word(msg, len, first + i);
+    }
+    return len;
+}
+
+/*
+ * Ranges whose page counts are right for their sizes, in most cases; and a
+ * declared size that may be more than this message has: bodies follow.
+ */
+static uint32_t gpadl_header_tail(FuzzInput *in, VmbusMsg *msg, uint32_t len)
+{
+    uint32_t ranges = 1 + fuzz_value(in, 1, 0, 2) % 8;
+    uint32_t words = 0;
+
+    for (uint32_t i = 0; i < ranges; i++) {
+        uint32_t pages = 1 + fuzz_value(in, 1, 3, 16) % 64;
+        VmbusGpaRange head = {
+            .byte_count = fuzz_value(in, 4, pages * VMBUS_PAGE_SIZE, 1),
+            .byte_offset = fuzz_value(in, 4, 0, 1),
+        };
+        uint64_t word;
+
+        memcpy(&word, &head, sizeof(word));
+        len = put_word(msg, len, word);
+        len = put_pages(in, msg, len, pages);
+        words += 1 + pages;
+    }
+    msg->gpadl_header.rangecount = fuzz_value(in, 2, ranges, 1);
+    msg->gpadl_header.range_buflen = fuzz_value(in, 2, words * 8, 1);
+    return len;
+}
+
+static uint32_t gpadl_body_tail(FuzzInput *in, VmbusMsg *msg, uint32_t len)
+{
+    return put_pages(in, msg, len, 1 + fuzz_below(in, 28));
+}
+
+#define F(type, name, kind)                                                    \
+    {                                                                          \
+        offsetof(type, name), sizeof(((type *)0)->name), kind                  \
+    }
+
+static const Shape shapes[] = {
+    {VMBUS_MSG_INITIATE_CONTACT,
+     sizeof(VmbusMsgInitiateContact),
+     NULL,
+     6,
+     {F(VmbusMsgInitiateContact, version, FIELD_VERSION),
+      F(VmbusMsgInitiateContact, target_vp, FIELD_VP),
+      F(VmbusMsgInitiateContact, msg_sint, FIELD_SINT),
+      F(VmbusMsgInitiateContact, feature_flags, FIELD_SMALL),
+      F(VmbusMsgInitiateContact, monitor_page1, FIELD_RAW),
+      F(VmbusMsgInitiateContact, monitor_page2, FIELD_RAW)}},
+    {VMBUS_MSG_REQUESTOFFERS, sizeof(VmbusMsgHeader), NULL, 0, {{0}}},
+    {VMBUS_MSG_UNLOAD, sizeof(VmbusMsgHeader), NULL, 0, {{0}}},
+    {VMBUS_MSG_GPADL_HEADER,
+     sizeof(VmbusMsgGpadlHeader),
+     gpadl_header_tail,
+     2,
+     {F(VmbusMsgGpadlHeader, relid, FIELD_RELID),
+      F(VmbusMsgGpadlHeader, gpadl, FIELD_GPADL)}},
+    {VMBUS_MSG_GPADL_BODY,
+     sizeof(VmbusMsgGpadlBody),
+     gpadl_body_tail,
+     2,
+     {F(VmbusMsgGpadlBody, msgnumber, FIELD_SMALL),
+      F(VmbusMsgGpadlBody, gpadl, FIELD_GPADL)}},
+    {VMBUS_MSG_GPADL_TEARDOWN,
+     sizeof(VmbusMsgGpadlTeardown),
+     NULL,
+     2,
+     {F(VmbusMsgGpadlTeardown, relid, FIELD_RELID),
+      F(VmbusMsgGpadlTeardown, gpadl, FIELD_GPADL)}},
+    {VMBUS_MSG_OPENCHANNEL,
+     sizeof(VmbusMsgOpen),
+     NULL,
+     5,
+     {F(VmbusMsgOpen, relid, FIELD_RELID), F(VmbusMsgOpen, openid, FIELD_SMALL),
+      F(VmbusMsgOpen, gpadl, FIELD_GPADL), F(VmbusMsgOpen, target_vp, FIELD_VP),
+      F(VmbusMsgOpen, downstream_offset, FIELD_SMALL)}},
+    {VMBUS_MSG_CLOSECHANNEL,
+     sizeof(VmbusMsgRelid),
+     NULL,
+     1,
+     {F(VmbusMsgRelid, relid, FIELD_RELID)}},
+    {VMBUS_MSG_RELID_RELEASED,
+     sizeof(VmbusMsgRelid),
+     NULL,
+     1,
+     {F(VmbusMsgRelid, relid, FIELD_RELID)}},
+    {VMBUS_MSG_MODIFYCHANNEL,
+     sizeof(VmbusMsgModifyChannel),
+     NULL,
+     2,
+     {F(VmbusMsgModifyChannel, relid, FIELD_RELID),
+      F(VmbusMsgModifyChannel, target_vp, FIELD_VP)}},
+    {VMBUS_MSG_TL_CONNECT_REQUEST,
+     sizeof(VmbusMsgTlConnectRequest),
+     NULL,
+     0,
+     {{0}}},
+};
+
+static uint32_t make_message(FuzzInput *in, VmbusMsg *msg)
+{
+    uint8_t choice = fuzz_u8(in);
+    const Shape *shape = &shapes[choice % G_N_ELEMENTS(shapes)];
+    uint32_t len;
+
+    memset(msg, 0, sizeof(*msg));
+    if (choice >= 240) {
+        len = fuzz_value(in, 1, sizeof(VmbusMsgHeader), 200);
+        msg->header.type = fuzz_value(in, 4, 0, VMBUS_MSG_COUNT);
+        if (len > sizeof(msg->header)) {
+            fuzz_copy(in, msg->bytes + sizeof(msg->header),
+                      MIN(len, sizeof(*msg)) - sizeof(msg->header));
+        }
+        return len;
+    }
+    msg->header.type = shape->type;
+    for (unsigned i = 0; i < shape->field_count; i++) {
+        uint64_t value = field_value(in, &shape->fields[i]);
+
+        memcpy(msg->bytes + shape->fields[i].offset, &value,
+               shape->fields[i].size);
+    }
+    len = shape->len;
+    if (shape->tail) {
+        len = shape->tail(in, msg, len);
+    }
+    return fuzz_chance(in, 6) ? fuzz_value(in, 1, 0, 192) : len;
+}
+
+void fuzz_step_post(FuzzBus *f, FuzzInput *in)
+{
+    uint8_t how = fuzz_u8(in);
+    uint32_t conn_id = how < 180   ? VMBUS_MESSAGE_CONNECTION_ID
+                       : how < 240 ? VMBUS_MULTICLIENT_MESSAGE_CONNECTION_ID
+                                   : fuzz_value(in, 4, 0, 6);
+    VmbusMsg msg;
+    uint32_t len = make_message(in, &msg);
+    /* Of exactly its size, so that a read behind its end is seen. */
+    uint8_t *copy = g_malloc0(MAX(len, 1));
+
+    memcpy(copy, &msg, MIN(len, sizeof(msg)));
+    vmbus_bus_post(f->bus, conn_id, copy, len);
+    g_free(copy);
+}
+
+void fuzz_step_take(FuzzBus *f, FuzzInput *in)
+{
+    uint8_t how = fuzz_u8(in);
+    VmbusMsg msg;
+    uint32_t len;
+
+    if (how < 0xa0) {
+        fuzz_bus_drain(f);
+        return;
+    }
+    vsc_machine_take(f->machine, how % VSC_MAX_VPS,
+                     how < 0xd0 ? VMBUS_MESSAGE_SINT
+                                : fuzz_below(in, VMBUS_SINT_COUNT),
+                     &msg, &len);
+}
+
+void fuzz_step_lost(FuzzBus *f, FuzzInput *in)
+{
+    if (f->machine->under_way.len) {
+        f->machine->under_way.len = 0;
+        vmbus_bus_message_delivered(f->bus, -EIO);
+    }
+}
+
+void fuzz_step_signal(FuzzBus *f, FuzzInput *in)
+{
+    uint8_t how = fuzz_u8(in);
+
+    vsc_machine_signal(f->machine,
+                       how < 240 ? 0x2001u + how % RELIDS : fuzz_number(in, 4));
+}
+
+void fuzz_step_scribble(FuzzBus *f, FuzzInput *in)
+{
+    static const uint16_t control[] = {0, 4, 8, 12, 64};
+    uint8_t *page = vsc_machine_page(f->machine, fuzz_below(in, FUZZ_PAGES));
+    uint8_t how = fuzz_u8(in);
+    uint32_t value;
+
+    if (how < 0xe0) {
+        value = fuzz_value(in, 4, 0, 128) * (how & 1 ? 8 : 1);
+        memcpy(page + control[how % G_N_ELEMENTS(control)], &value, 4);
+    } else {
+        uint32_t at = fuzz_below(in, VMBUS_PAGE_SIZE);
+
+        fuzz_copy(in, page + at, MIN(how & 31u, VMBUS_PAGE_SIZE - at));
+    }
+}
+
+/* The ring in pages @gfn (control) and the one after it. */
+void fuzz_step_packet(FuzzBus *f, FuzzInput *in)
+{
+    uint32_t gfn = fuzz_below(in, FUZZ_PAGES - 1);
+    VmbusRingControl *control = (void *)vsc_machine_page(f->machine, gfn);
+    uint8_t *data = vsc_machine_page(f->machine, gfn + 1);
+    uint32_t at = control->write_index % VMBUS_PAGE_SIZE & ~7u;
+    VmbusPacketDescriptor desc = {
+        .type = fuzz_value(in, 2, VMBUS_PKT_DATA_INBAND, 6),
+        .offset8 = fuzz_value(in, 2, 2, 2),
+        .len8 = fuzz_value(in, 2, 2, 32),
+        .flags = fuzz_value(in, 2, 0, 2),
+        .trans_id = fuzz_u8(in),
+    };
+    uint32_t room = VMBUS_PAGE_SIZE - at;
+
+    memcpy(data + at, &desc, MIN(sizeof(desc), room));
+    if (room > sizeof(desc)) {
+        fuzz_copy(in, data + at + sizeof(desc),
+                  MIN(room - sizeof(desc), fuzz_below(in, 64)));
+    }
+    control->write_index = at + desc.len8 * 8u + 8;
+}
+
+static FuzzDevice *some_device(FuzzBus *f, FuzzInput *in)
+{
+    FuzzDevice *device = &f->devices[fuzz_below(in, FUZZ_DEVICES)];
+
+    return device->chan ? device : NULL;
+}
+
+void fuzz_step_send(FuzzBus *f, FuzzInput *in)
+{
+    static const uint8_t zeros[VMBUS_MAX_PACKET_SIZE];
+    FuzzDevice *device = some_device(f, in);
+    struct iovec iov[2] = {
+        {(void *)zeros, fuzz_value(in, 2, 0, 64) % sizeof(zeros)},
+        {(void *)zeros, fuzz_value(in, 2, 0, 64) % sizeof(zeros)},
+    };
+
+    if (device) {
+        vmbus_channel_send(device->chan, VMBUS_PKT_DATA_INBAND, 0, 0, iov,
+                           G_N_ELEMENTS(iov));
+        if (fuzz_chance(in, 50)) {
+            vmbus_channel_flush(device->chan);
+        }
+    }
+}
+
+void fuzz_step_receive(FuzzBus *f, FuzzInput *in)
+{
+    FuzzDevice *device = some_device(f, in);
+    VmbusPacket pkt;
+
+    if (device && vmbus_channel_receive(device->chan, &pkt) == VMBUS_RING_OK) {
+        fuzz_look_at(&pkt);
+    }
+}
+
+void fuzz_step_habits(FuzzBus *f, FuzzInput *in)
+{
+    f->devices[fuzz_below(in, FUZZ_DEVICES)].habits = fuzz_u8(in);
+}
+
+void fuzz_step_plug(FuzzBus *f, FuzzInput *in)
+{
+    unsigned number = fuzz_below(in, FUZZ_DEVICES);
+
+    if (f->devices[number].chan) {
+        fuzz_bus_withdraw(f, number);
+    } else {
+        fuzz_bus_offer(f, number);
+    }
+}
+
+void fuzz_step_reset(FuzzBus *f, FuzzInput *in)
+{
+    vsc_machine_reset(f->machine);
+}
+
+void fuzz_step_limit(FuzzBus *f, FuzzInput *in)
+{
+    vmbus_bus_set_max_version(f->bus, fuzz_value(in, 4, VMBUS_VERSION_5_0, 4));
+}

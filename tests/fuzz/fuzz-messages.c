@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Messages of the guest in any order, while devices come and go. */
+#include "bus-fuzz.h"
+
+static const FuzzStep steps[] = {
+    {fuzz_step_post, 24},  {fuzz_step_take, 10},   {fuzz_step_lost, 1},
+    {fuzz_step_signal, 3}, {fuzz_step_packet, 3},  {fuzz_step_scribble, 2},
+    {fuzz_step_send, 2},   {fuzz_step_receive, 1}, {fuzz_step_habits, 2},
+    {fuzz_step_plug, 4},   {fuzz_step_reset, 1},   {fuzz_step_limit, 1},
+    {fuzz_step_inject, 2},
+};
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    FuzzInput in = {data, size};
+    FuzzBus *f = fuzz_bus_new(fuzz_u8(&in) & 1);
+
+    fuzz_bus_run(f, &in, steps, G_N_ELEMENTS(steps));
+    fuzz_bus_finish(f);
+    return 0;
+}
