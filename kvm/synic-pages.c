@@ -68,3 +68,14 @@ bool hv_event_flag_set(void *page, unsigned sint, unsigned flag)
     bit = 1u << (flag % 8);
     return !(__atomic_fetch_or(byte, bit, __ATOMIC_SEQ_CST) & bit);
 }
+
+void hv_event_flag_clear(void *page, unsigned sint, unsigned flag)
+{
+    uint8_t *byte;
+
+    if (sint >= HV_ABI_SINT_COUNT || flag >= HV_ABI_FLAGS) {
+        return;
+    }
+    byte = (uint8_t *)page + sint * (HV_ABI_FLAGS / 8) + flag / 8;
+    __atomic_fetch_and(byte, (uint8_t)~(1u << (flag % 8)), __ATOMIC_SEQ_CST);
+}

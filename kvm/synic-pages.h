@@ -38,4 +38,7 @@ HvSlotResult hv_message_slot_post(void *page, unsigned sint,
  */
 bool hv_event_flag_set(void *page, unsigned sint, unsigned flag);
 
+/* Clears an event flag; numbers out of range do nothing.  Any thread. */
+void hv_event_flag_clear(void *page, unsigned sint, unsigned flag);
+
 #endif

@@ -717,6 +717,7 @@ static bool check_config(X86CPU *cpu, const HvConfig *config, Error **errp)
     const uint64_t needs_apic = HV_FEATURE_BIT(HV_FEATURE_SYNIC) |
                                 HV_FEATURE_BIT(HV_FEATURE_VAPIC) |
                                 HV_FEATURE_BIT(HV_FEATURE_IPI);
+    bool has_apic = cpu->env.features[FEAT_1_EDX] & CPUID_APIC;
     char why[160];
     int i;
 
@@ -728,54 +729,66 @@ static bool check_config(X86CPU *cpu, const HvConfig *config, Error **errp)
         error_setg(errp, "%s", why);
         return false;
     }
-    for (i = 0; i < HV_FEATURE_COUNT && !cpu->apic_state; i++) {
+    for (i = 0; i < HV_FEATURE_COUNT && !has_apic; i++) {
         if (config->features & needs_apic & HV_FEATURE_BIT(i)) {
             error_setg(errp, "%s needs a CPU with an APIC",
                        hv_feature_table[i].flag);
             return false;
         }
     }
-    if (hv_soft_on && memcmp(config, &soft.partition.config, sizeof(*config))) {
+    if (hv_soft_on ? memcmp(config, &soft.partition.config, sizeof(*config))
+                   : CPU(cpu) != first_cpu) {
         error_setg(errp, "all CPUs must have the same hv-* flags");
         return false;
     }
     return true;
 }
 
-bool hv_soft_realize(X86CPU *cpu, Error **errp)
+bool hv_soft_check(X86CPU *cpu, Error **errp)
 {
-    CPUState *cs = CPU(cpu);
     HvConfig config;
-    HvSoftVp *svp;
 
     make_config(cpu, &config);
     if (kvm_enabled() || (!hv_config_enabled(&config) && !hv_soft_on)) {
         return true;
     }
-    if (!check_config(cpu, &config, errp) ||
-        (!hv_soft_on && !start_partition(&config, errp))) {
-        return false;
-    }
-    if (cs->cpu_index >= soft.vps_len) {
-        error_setg(errp, "hv-* flags need a CPU index below %u", soft.vps_len);
-        return false;
+    return check_config(cpu, &config, errp) &&
+           (hv_soft_on || start_partition(&config, errp));
+}
+
+void hv_soft_realize(X86CPU *cpu)
+{
+    const HvConfig *config = &soft.partition.config;
+    CPUState *cs = CPU(cpu);
+    HvSoftVp *svp;
+
+    if (!hv_soft_on || cs->cpu_index >= soft.vps_len) {
+        return;
     }
     svp = HV_SOFT_VP(object_new(TYPE_HV_SOFT_VP));
     svp->cpu = cpu;
     object_property_add_child(OBJECT(cpu), "hyperv-soft-vp", OBJECT(svp));
     object_unref(OBJECT(svp));
-    if (!qdev_realize(DEVICE(svp), NULL, errp)) {
-        return false;
-    }
-    if (hv_config_has(&config, HV_FEATURE_SYNIC)) {
+    qdev_realize(DEVICE(svp), NULL, &error_abort);
+    if (hv_config_has(config, HV_FEATURE_SYNIC)) {
         hyperv_synic_add(cs);
     }
-    if (hv_config_has(&config, HV_FEATURE_STIMER) &&
-        hv_config_has(&config, HV_FEATURE_VAPIC) &&
-        hv_config_has(&config, HV_FEATURE_RUNTIME)) {
+    if (hv_config_has(config, HV_FEATURE_STIMER) &&
+        hv_config_has(config, HV_FEATURE_VAPIC) &&
+        hv_config_has(config, HV_FEATURE_RUNTIME)) {
         hyperv_set_vmbus_recommended_features_enabled();
     }
-    return true;
+}
+
+void hv_soft_unrealize(X86CPU *cpu)
+{
+    HvSoftVp *svp = find_vp(CPU(cpu));
+
+    /* The SynIC is the CPU's on KVM, too. */
+    hyperv_synic_remove(CPU(cpu));
+    if (svp) {
+        object_unparent(OBJECT(svp));
+    }
 }
 
 void hv_soft_reset(X86CPU *cpu)

@@ -23,10 +23,16 @@ static inline bool hv_soft_enabled(void)
 }
 
 /*
- * Checks the hv-* flags of @cpu, which is about to be realized and has its
- * APIC, and gives it the interface.  False: refused, and @errp says why.
+ * Checks the hv-* flags of @cpu before anything of it exists that a refusal
+ * would leave behind.  False: refused, and @errp says why.
  */
-bool hv_soft_realize(X86CPU *cpu, Error **errp);
+bool hv_soft_check(X86CPU *cpu, Error **errp);
+
+/* Gives @cpu, which passed hv_soft_check() and has its APIC, the interface. */
+void hv_soft_realize(X86CPU *cpu);
+
+/* @cpu is being unplugged, and its thread has ended. */
+void hv_soft_unrealize(X86CPU *cpu);
 
 /* Machine reset of @cpu; devices that use its SynIC have been reset. */
 void hv_soft_reset(X86CPU *cpu);
@@ -56,9 +62,17 @@ int hv_soft_set_sint(CPUState *cs, uint32_t sint);
 
 #else
 
-static inline bool hv_soft_realize(X86CPU *cpu, Error **errp)
+static inline bool hv_soft_check(X86CPU *cpu, Error **errp)
 {
     return true;
+}
+
+static inline void hv_soft_realize(X86CPU *cpu)
+{
+}
+
+static inline void hv_soft_unrealize(X86CPU *cpu)
+{
 }
 
 static inline void hv_soft_reset(X86CPU *cpu)

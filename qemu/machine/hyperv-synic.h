@@ -26,6 +26,15 @@ void hyperv_synic_slot_free(CPUState *cs);
 /* True if virtual processor @vp_index exists and has a SynIC. */
 bool hyperv_synic_exists(uint32_t vp_index);
 
+/* The CPU is being unplugged: its routes are dead from now on. */
+void hyperv_synic_remove(CPUState *cs);
+
+/*
+ * Forgets event flag @eventno, which a guest that is gone may have left set:
+ * the next hyperv_set_event_flag() then raises the SINT again.
+ */
+void hyperv_clear_event_flag(HvSintRoute *sint_route, unsigned eventno);
+
 /*
  * Drops the message that hyperv_post_msg() accepted for @sint_route, if one
  * is under way; its callback is not called any more.

@@ -20,12 +20,14 @@
 #include "qemu/xxhash.h"
 #include "qemu/qht.h"
 #include "qemu/rcu.h"
+#include "qemu/timer.h"
 #include "qapi/error.h"
 #include "exec/address-spaces.h"
 #include "exec/memory.h"
 #include "system/kvm.h"
 #include "hw/core/cpu.h"
 #include "hw/qdev-core.h"
+#include "migration/vmstate.h"
 #include "cpu.h"
 #include "kvm/synic-pages.h"
 #include "hyperv-synic.h"
@@ -34,6 +36,8 @@
 
 #define TYPE_SYNIC "hyperv-synic"
 OBJECT_DECLARE_SIMPLE_TYPE(SynICState, SYNIC)
+
+typedef struct SintLine SintLine;
 
 struct SynICState {
     DeviceState parent_obj;
@@ -44,7 +48,25 @@ struct SynICState {
     hwaddr event_page_addr; /* 0: off */
     MemoryRegion msg_page_mr;
     MemoryRegion event_page_mr;
-    QLIST_HEAD(, HvSintRoute) sint_routes;
+    SintLine *lines[HV_SINT_COUNT]; /* NULL while a SINT has no route */
+};
+
+/*
+ * What all routes to one SINT share.  KVM keeps one GSI for a SINT, the one
+ * added last, and acknowledges that one only.
+ */
+struct SintLine {
+    SynICState *synic; /* NULL once its CPU is unplugged */
+    uint32_t sint;
+    unsigned users;
+    QLIST_HEAD(, HvSintRoute) routes;
+
+    /* KVM only */
+    int gsi; /* -1: none */
+    EventNotifier set_notifier;
+    EventNotifier ack_notifier; /* the guest wrote EOM or EOI */
+    QEMUTimer *retry_timer;
+    int64_t retry_ns;
 };
 
 /* A message accepted by hyperv_post_msg() on its way into the slot. */
@@ -57,14 +79,8 @@ typedef enum PostState {
 
 struct HvSintRoute {
     QLIST_ENTRY(HvSintRoute) link;
-    SynICState *synic;
-    uint32_t sint;
+    SintLine *line;
     unsigned refcount;
-
-    /* KVM only */
-    int gsi; /* -1: none */
-    EventNotifier set_notifier;
-    EventNotifier ack_notifier;
 
     HvSintMsgCb cb;
     void *cb_data;
@@ -100,6 +116,26 @@ bool hyperv_synic_exists(uint32_t vp_index)
     return find_synic(vp_index);
 }
 
+/*
+ * Highest guest physical address that can be mapped, plus one.  KVM refuses a
+ * memory slot beyond what the host's CPU can address, and QEMU aborts then.
+ */
+static hwaddr address_limit(CPUState *cs)
+{
+    uint32_t bits = X86_CPU(cs)->phys_bits;
+
+    if (kvm_enabled()) {
+        uint32_t eax, ebx, ecx, edx;
+
+        host_cpuid(0x80000000, 0, &eax, &ebx, &ecx, &edx);
+        if (eax >= 0x80000008) {
+            host_cpuid(0x80000008, 0, &eax, &ebx, &ecx, &edx);
+            bits = MIN(bits, eax & 0xff);
+        }
+    }
+    return (hwaddr)1 << MIN(bits, 52);
+}
+
 static void move_page(MemoryRegion *mr, hwaddr *cur, hwaddr addr)
 {
     if (*cur == addr) {
@@ -128,8 +164,12 @@ void hyperv_synic_update(CPUState *cs, bool enable, hwaddr msg_page_addr,
 {
     SynICState *synic = get_synic(cs);
 
+    hwaddr limit = address_limit(cs);
+
     if (synic) {
-        synic_update(synic, enable, msg_page_addr, event_page_addr);
+        synic_update(synic, enable,
+                     msg_page_addr < limit ? msg_page_addr : 0,
+                     event_page_addr < limit ? event_page_addr : 0);
     }
 }
 
@@ -143,6 +183,8 @@ static void *event_page(SynICState *synic)
     return memory_region_get_ram_ptr(&synic->event_page_mr);
 }
 
+static void unplug_line(SintLine *line);
+
 static void synic_realize(DeviceState *dev, Error **errp)
 {
     SynICState *synic = SYNIC(dev);
@@ -153,7 +195,6 @@ static void synic_realize(DeviceState *dev, Error **errp)
     /* The names are part of the migration stream: they name RAM blocks. */
     msg_name = g_strdup_printf("synic-%u-msg-page", vp_index);
     event_name = g_strdup_printf("synic-%u-event-page", vp_index);
-    QLIST_INIT(&synic->sint_routes);
     if (!memory_region_init_ram(&synic->msg_page_mr, OBJECT(dev), msg_name,
                                 sizeof(struct hyperv_message_page), errp)) {
         return;
@@ -171,11 +212,34 @@ static void synic_reset(DeviceState *dev)
     synic_update(synic, false, 0, 0);
 }
 
+static void remove_page(DeviceState *dev, MemoryRegion *mr)
+{
+    vmstate_unregister_ram(mr, dev);
+    object_unparent(OBJECT(mr));
+}
+
+static void synic_unrealize(DeviceState *dev)
+{
+    SynICState *synic = SYNIC(dev);
+    int i;
+
+    synic_update(synic, false, 0, 0);
+    for (i = 0; i < HV_SINT_COUNT; i++) {
+        if (synic->lines[i]) {
+            unplug_line(synic->lines[i]);
+            synic->lines[i] = NULL;
+        }
+    }
+    remove_page(dev, &synic->msg_page_mr);
+    remove_page(dev, &synic->event_page_mr);
+}
+
 static void synic_class_init(ObjectClass *klass, void *data)
 {
     DeviceClass *dc = DEVICE_CLASS(klass);
 
     dc->realize = synic_realize;
+    dc->unrealize = synic_unrealize;
     device_class_set_legacy_reset(dc, synic_reset);
     dc->user_creatable = false;
 }
@@ -203,6 +267,15 @@ void hyperv_synic_add(CPUState *cs)
     object_unref(obj);
     qdev_realize(DEVICE(obj), NULL, &error_abort);
     synic_enabled = true;
+}
+
+void hyperv_synic_remove(CPUState *cs)
+{
+    SynICState *synic = get_synic(cs);
+
+    if (synic) {
+        object_unparent(OBJECT(synic));
+    }
 }
 
 void hyperv_synic_reset(CPUState *cs)
@@ -252,30 +325,56 @@ static int fill_slot(SynICState *synic, uint32_t sint,
     return ret == HV_SLOT_BUSY ? -EAGAIN : 0;
 }
 
+/*
+ * KVM tells of EOM and EOI by the line's ack_notifier; with a split irqchip it
+ * does not, and this timer does all the work.  Otherwise it is there for an
+ * acknowledgement that got lost.
+ */
+static void arm_retry(SintLine *line)
+{
+    int64_t first = kvm_irqchip_is_split() ? SCALE_MS : 50 * SCALE_MS;
+    int64_t longest = kvm_irqchip_is_split() ? 20 * SCALE_MS : 500 * SCALE_MS;
+
+    if (!line->retry_timer || timer_pending(line->retry_timer)) {
+        return;
+    }
+    line->retry_ns = line->retry_ns ? MIN(line->retry_ns * 2, longest) : first;
+    timer_mod(line->retry_timer,
+              qemu_clock_get_ns(QEMU_CLOCK_VIRTUAL) + line->retry_ns);
+}
+
 static void do_post(CPUState *cs, run_on_cpu_data data)
 {
     HvSintRoute *route = data.host_ptr;
+    SintLine *line = route->line;
     int ret;
 
+    if (route->post_state != POST_QUEUED) {
+        return; /* the CPU was unplugged meanwhile */
+    }
     if (route->post_cancelled) {
         finish_post(route, -ECANCELED);
         return;
     }
-    ret = fill_slot(route->synic, route->sint, &route->msg);
-    trace_hyperv_post(hyperv_vp_index(cs), route->sint, ret);
+    ret = fill_slot(line->synic, line->sint, &route->msg);
+    trace_hyperv_post(hyperv_vp_index(cs), line->sint, ret);
     if (ret == -EAGAIN) {
         route->post_state = POST_WAITING;
+        arm_retry(line);
         return;
     }
+    line->retry_ns = 0;
     if (!ret) {
-        ret = hyperv_sint_route_set_sint(route);
+        /* A guest that masks the SINT polls the slot, as Linux does when it
+         * crashes: the message has arrived all the same. */
+        hyperv_sint_route_set_sint(route);
     }
     finish_post(route, ret);
 }
 
 static void start_post(HvSintRoute *route)
 {
-    CPUState *cs = route->synic->cs;
+    CPUState *cs = route->line->synic->cs;
 
     route->post_state = POST_QUEUED;
     if (kvm_enabled()) {
@@ -287,6 +386,9 @@ static void start_post(HvSintRoute *route)
 
 int hyperv_post_msg(HvSintRoute *route, struct hyperv_message *msg)
 {
+    if (!route->line->synic) {
+        return -ENXIO;
+    }
     if (route->post_state != POST_IDLE) {
         return -EAGAIN;
     }
@@ -313,32 +415,39 @@ void hyperv_cancel_msg(HvSintRoute *route)
 }
 
 /*
- * The slot may be free now.  The post is retried here rather than by the
- * sender, so that a sender sees a busy slot as mere delay.
+ * The slot may be free now.  Posts are retried here rather than by their
+ * senders, so that a sender sees a busy slot as mere delay.
  */
-static void retry_post(HvSintRoute *route)
+static void retry_posts(SintLine *line)
 {
-    if (route->post_state == POST_WAITING) {
-        start_post(route);
+    HvSintRoute *route, *next;
+
+    QLIST_FOREACH_SAFE(route, &line->routes, link, next) {
+        if (route->post_state == POST_WAITING) {
+            start_post(route);
+        }
     }
 }
 
 static void ack_handler(EventNotifier *notifier)
 {
-    HvSintRoute *route = container_of(notifier, HvSintRoute, ack_notifier);
-
     event_notifier_test_and_clear(notifier);
-    retry_post(route);
+    retry_posts(container_of(notifier, SintLine, ack_notifier));
+}
+
+static void retry_timer(void *opaque)
+{
+    retry_posts(opaque);
 }
 
 void hyperv_synic_slot_free(CPUState *cs)
 {
     SynICState *synic = get_synic(cs);
-    HvSintRoute *route, *next;
+    int i;
 
-    if (synic) {
-        QLIST_FOREACH_SAFE(route, &synic->sint_routes, link, next) {
-            retry_post(route);
+    for (i = 0; synic && i < HV_SINT_COUNT; i++) {
+        if (synic->lines[i]) {
+            retry_posts(synic->lines[i]);
         }
     }
 }
@@ -356,23 +465,44 @@ int hyperv_synic_deliver(CPUState *cs, uint32_t sint,
     return ret ? ret : hv_soft_set_sint(cs, sint);
 }
 
+static bool event_page_on(SynICState *synic)
+{
+    return synic && synic->sctl_enabled && synic->event_page_addr;
+}
+
+static void event_page_dirty(SynICState *synic, uint32_t sint)
+{
+    memory_region_set_dirty(&synic->event_page_mr,
+                            sint * sizeof(struct hyperv_event_flags),
+                            sizeof(struct hyperv_event_flags));
+}
+
 int hyperv_set_event_flag(HvSintRoute *route, unsigned eventno)
 {
-    SynICState *synic = route->synic;
+    SynICState *synic = route->line->synic;
+    uint32_t sint = route->line->sint;
 
     if (eventno >= HV_EVENT_FLAGS_COUNT) {
         return -EINVAL;
     }
-    if (!synic->sctl_enabled || !synic->event_page_addr) {
+    if (!event_page_on(synic)) {
         return -ENXIO;
     }
-    if (!hv_event_flag_set(event_page(synic), route->sint, eventno)) {
+    if (!hv_event_flag_set(event_page(synic), sint, eventno)) {
         return 0;
     }
-    memory_region_set_dirty(&synic->event_page_mr,
-                            route->sint * sizeof(struct hyperv_event_flags),
-                            sizeof(struct hyperv_event_flags));
+    event_page_dirty(synic, sint);
     return hyperv_sint_route_set_sint(route);
+}
+
+void hyperv_clear_event_flag(HvSintRoute *route, unsigned eventno)
+{
+    SynICState *synic = route->line->synic;
+
+    if (eventno < HV_EVENT_FLAGS_COUNT && event_page_on(synic)) {
+        hv_event_flag_clear(event_page(synic), route->line->sint, eventno);
+        event_page_dirty(synic, route->line->sint);
+    }
 }
 
 static int add_kvm_route(uint32_t vcpu, uint32_t sint)
@@ -396,56 +526,108 @@ static int add_kvm_route(uint32_t vcpu, uint32_t sint)
     return virq;
 }
 
-/* Gives @route its GSI and notifiers; the GSI is valid whether the guest has
+/* Gives @line its GSI and notifiers; the GSI is valid whether the guest has
  * its SynIC enabled yet or not. */
-static int connect_kvm_route(HvSintRoute *route)
+static int connect_line(SintLine *line)
 {
-    EventNotifier *ack = route->cb ? &route->ack_notifier : NULL;
+    /* With a split irqchip QEMU would wait for an EOI that it never sees. */
+    EventNotifier *ack = kvm_irqchip_is_split() ? NULL : &line->ack_notifier;
     int r;
 
-    r = event_notifier_init(&route->set_notifier, false);
+    r = event_notifier_init(&line->set_notifier, false);
     if (r) {
         return r;
     }
-    if (ack) {
-        r = event_notifier_init(ack, false);
-        if (r) {
-            goto err_set;
-        }
-        event_notifier_set_handler(ack, ack_handler);
+    r = event_notifier_init(&line->ack_notifier, false);
+    if (r) {
+        goto err_set;
     }
-    r = add_kvm_route(hyperv_vp_index(route->synic->cs), route->sint);
+    r = add_kvm_route(hyperv_vp_index(line->synic->cs), line->sint);
     if (r < 0) {
         goto err_ack;
     }
-    route->gsi = r;
-    r = kvm_irqchip_add_irqfd_notifier_gsi(kvm_state, &route->set_notifier,
-                                           ack, route->gsi);
-    if (!r) {
-        return 0;
+    line->gsi = r;
+    r = kvm_irqchip_add_irqfd_notifier_gsi(kvm_state, &line->set_notifier, ack,
+                                           line->gsi);
+    if (r) {
+        goto err_gsi;
     }
-    kvm_irqchip_release_virq(kvm_state, route->gsi);
-    route->gsi = -1;
+    event_notifier_set_handler(&line->ack_notifier, ack_handler);
+    line->retry_timer = timer_new_ns(QEMU_CLOCK_VIRTUAL, retry_timer, line);
+    return 0;
+err_gsi:
+    kvm_irqchip_release_virq(kvm_state, line->gsi);
+    line->gsi = -1;
 err_ack:
-    if (ack) {
-        event_notifier_set_handler(ack, NULL);
-        event_notifier_cleanup(ack);
-    }
+    event_notifier_cleanup(&line->ack_notifier);
 err_set:
-    event_notifier_cleanup(&route->set_notifier);
+    event_notifier_cleanup(&line->set_notifier);
     return r;
 }
 
-static void disconnect_kvm_route(HvSintRoute *route)
+static void disconnect_line(SintLine *line)
 {
-    kvm_irqchip_remove_irqfd_notifier_gsi(kvm_state, &route->set_notifier,
-                                          route->gsi);
-    kvm_irqchip_release_virq(kvm_state, route->gsi);
-    if (route->cb) {
-        event_notifier_set_handler(&route->ack_notifier, NULL);
-        event_notifier_cleanup(&route->ack_notifier);
+    if (line->gsi < 0) {
+        return;
     }
-    event_notifier_cleanup(&route->set_notifier);
+    kvm_irqchip_remove_irqfd_notifier_gsi(kvm_state, &line->set_notifier,
+                                          line->gsi);
+    kvm_irqchip_release_virq(kvm_state, line->gsi);
+    /* Or KVM goes on naming the GSI as the SINT's. */
+    kvm_irqchip_commit_routes(kvm_state);
+    line->gsi = -1;
+    event_notifier_set_handler(&line->ack_notifier, NULL);
+    event_notifier_cleanup(&line->ack_notifier);
+    event_notifier_cleanup(&line->set_notifier);
+    timer_free(line->retry_timer);
+    line->retry_timer = NULL;
+}
+
+static SintLine *get_line(SynICState *synic, uint32_t sint)
+{
+    SintLine *line = synic->lines[sint];
+
+    if (!line) {
+        line = g_new0(SintLine, 1);
+        line->synic = synic;
+        line->sint = sint;
+        line->gsi = -1;
+        QLIST_INIT(&line->routes);
+        if (kvm_enabled() && connect_line(line)) {
+            g_free(line);
+            return NULL;
+        }
+        synic->lines[sint] = line;
+    }
+    line->users++;
+    return line;
+}
+
+static void put_line(SintLine *line)
+{
+    if (--line->users) {
+        return;
+    }
+    if (line->synic) {
+        line->synic->lines[line->sint] = NULL;
+    }
+    disconnect_line(line);
+    g_free(line);
+}
+
+/* The CPU goes away; routes stay until their owners drop them. */
+static void unplug_line(SintLine *line)
+{
+    HvSintRoute *route;
+
+    disconnect_line(line);
+    line->synic = NULL;
+    QLIST_FOREACH(route, &line->routes, link) {
+        if (route->post_state == POST_QUEUED ||
+            route->post_state == POST_WAITING) {
+            finish_post(route, -ENXIO);
+        }
+    }
 }
 
 HvSintRoute *hyperv_sint_route_new(uint32_t vp_index, uint32_t sint,
@@ -453,22 +635,21 @@ HvSintRoute *hyperv_sint_route_new(uint32_t vp_index, uint32_t sint,
 {
     SynICState *synic = find_synic(vp_index);
     HvSintRoute *route;
+    SintLine *line;
 
     if (!synic || sint >= HV_SINT_COUNT) {
         return NULL;
     }
-    route = g_new0(HvSintRoute, 1);
-    route->synic = synic;
-    route->sint = sint;
-    route->refcount = 1;
-    route->gsi = -1;
-    route->cb = cb;
-    route->cb_data = cb_data;
-    if (kvm_enabled() && connect_kvm_route(route)) {
-        g_free(route);
+    line = get_line(synic, sint);
+    if (!line) {
         return NULL;
     }
-    QLIST_INSERT_HEAD(&synic->sint_routes, route, link);
+    route = g_new0(HvSintRoute, 1);
+    route->line = line;
+    route->refcount = 1;
+    route->cb = cb;
+    route->cb_data = cb_data;
+    QLIST_INSERT_HEAD(&line->routes, route, link);
     return route;
 }
 
@@ -483,14 +664,12 @@ void hyperv_sint_route_unref(HvSintRoute *route)
         return;
     }
     QLIST_REMOVE(route, link);
-    if (route->gsi >= 0) {
-        disconnect_kvm_route(route);
-    }
+    put_line(route->line);
     g_free(route);
 }
 
 typedef struct SetSint {
-    CPUState *cs;
+    CPUState *cs; /* referenced */
     uint32_t sint;
 } SetSint;
 
@@ -499,23 +678,29 @@ static void set_sint_bh(void *opaque)
     g_autofree SetSint *s = opaque;
 
     hv_soft_set_sint(s->cs, s->sint);
+    object_unref(OBJECT(s->cs));
 }
 
 int hyperv_sint_route_set_sint(HvSintRoute *route)
 {
+    SintLine *line = route->line;
     SetSint *s;
 
-    if (route->gsi >= 0) {
-        return event_notifier_set(&route->set_notifier);
+    if (!line->synic) {
+        return -ENXIO;
+    }
+    if (line->gsi >= 0) {
+        return event_notifier_set(&line->set_notifier);
     }
     if (!hv_soft_enabled()) {
         return -ENOSYS;
     }
     if (bql_locked()) {
-        return hv_soft_set_sint(route->synic->cs, route->sint);
+        return hv_soft_set_sint(line->synic->cs, line->sint);
     }
     s = g_new(SetSint, 1);
-    *s = (SetSint) { route->synic->cs, route->sint };
+    *s = (SetSint) { line->synic->cs, line->sint };
+    object_ref(OBJECT(s->cs));
     aio_bh_schedule_oneshot(qemu_get_aio_context(), set_sint_bh, s);
     return 0;
 }

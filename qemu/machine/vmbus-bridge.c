@@ -35,19 +35,11 @@ struct HvBridge {
     uint32_t msg_vp;
     uint8_t msg_sint;
 
-    GHashTable *signal_routes; /* route_key() -> SignalRoute */
-    GHashTable *listeners;     /* connection id -> Listener */
+    GHashTable *listeners; /* connection id -> Listener */
     int64_t last_warning_ns;
 };
 
 #define HV_BRIDGE(obj) ((HvBridge *)VMBUS_BRIDGE(obj))
-
-/* Several channels share one route, as the number of GSIs is limited. */
-typedef struct SignalRoute {
-    HvSintRoute *route;
-    unsigned users;
-    uint64_t key;
-} SignalRoute;
 
 /* The guest's signals for one channel. */
 typedef struct Listener {
@@ -132,51 +124,30 @@ static void bridge_cancel_message(void *opaque)
     drop_msg_route(opaque);
 }
 
-static uint64_t route_key(uint32_t vp, uint8_t sint)
-{
-    return (uint64_t)vp << 8 | sint;
-}
-
 static bool bridge_prepare_signal(void *opaque, VmbusChannel *chan,
                                   uint32_t vp, uint8_t sint, void **route)
 {
-    HvBridge *bridge = opaque;
-    uint64_t key = route_key(vp, sint);
-    SignalRoute *sr = g_hash_table_lookup(bridge->signal_routes, &key);
+    HvSintRoute *r = hyperv_sint_route_new(vp, sint, NULL, NULL);
+    VmbusChannelInfo info;
 
-    if (!sr) {
-        HvSintRoute *r = hyperv_sint_route_new(vp, sint, NULL, NULL);
-
-        if (!r) {
-            return false;
-        }
-        sr = g_new0(SignalRoute, 1);
-        sr->route = r;
-        sr->key = key;
-        g_hash_table_insert(bridge->signal_routes, &sr->key, sr);
+    if (!r) {
+        return false;
     }
-    sr->users++;
-    *route = sr;
+    vmbus_channel_info(chan, &info);
+    hyperv_clear_event_flag(r, info.relid);
+    *route = r;
     return true;
 }
 
 static void bridge_release_signal(void *opaque, VmbusChannel *chan,
                                   void *route)
 {
-    HvBridge *bridge = opaque;
-    SignalRoute *sr = route;
-
-    if (--sr->users) {
-        return;
-    }
-    g_hash_table_remove(bridge->signal_routes, &sr->key);
-    hyperv_sint_route_unref(sr->route);
-    g_free(sr);
+    hyperv_sint_route_unref(route);
 }
 
 static void bridge_signal(void *opaque, void *route, uint16_t flag)
 {
-    hyperv_set_event_flag(((SignalRoute *)route)->route, flag);
+    hyperv_set_event_flag(route, flag);
 }
 
 static void listener_ready(EventNotifier *notifier)
@@ -360,11 +331,36 @@ static bool check_machine(HvBridge *bridge, Error **errp)
     return true;
 }
 
+static void release_connections(unsigned count)
+{
+    unsigned i;
+
+    for (i = 0; i < count; i++) {
+        hyperv_set_msg_handler(message_connections[i], NULL, NULL);
+    }
+}
+
+static bool claim_connections(HvBridge *bridge, Error **errp)
+{
+    unsigned i;
+
+    for (i = 0; i < ARRAY_SIZE(message_connections); i++) {
+        if (hyperv_set_msg_handler(message_connections[i], receive_message,
+                                   bridge)) {
+            error_setg(errp, "vmbus-bridge needs message connection %u, which "
+                       "another device has: remove that device",
+                       message_connections[i]);
+            release_connections(i);
+            return false;
+        }
+    }
+    return true;
+}
+
 static void bridge_realize(DeviceState *dev, Error **errp)
 {
     HvBridge *bridge = HV_BRIDGE(dev);
     uint32_t version = 0;
-    int i;
 
     if (!check_machine(bridge, errp)) {
         return;
@@ -379,21 +375,20 @@ static void bridge_realize(DeviceState *dev, Error **errp)
                     "the CPU flags hv-stimer, hv-vapic and hv-runtime: add "
                     "them to -cpu");
     }
+    if (!claim_connections(bridge, errp)) {
+        return;
+    }
     error_setg(&bridge->migration_blocker,
                "a machine with a vmbus-bridge can't be migrated or saved yet");
     if (migrate_add_blocker(&bridge->migration_blocker, errp) < 0) {
+        release_connections(ARRAY_SIZE(message_connections));
         return;
     }
 
-    bridge->signal_routes = g_hash_table_new(g_int64_hash, g_int64_equal);
     bridge->listeners = g_hash_table_new(NULL, NULL);
     bridge->bus = vmbus_bus_new(&bridge_ops, bridge);
     if (version) {
         vmbus_bus_set_max_version(bridge->bus, version);
-    }
-    for (i = 0; i < ARRAY_SIZE(message_connections); i++) {
-        hyperv_set_msg_handler(message_connections[i], receive_message,
-                               bridge);
     }
     bridge->qbus = (HvBus *)qbus_new(TYPE_VMBUS, dev, "vmbus");
 }
@@ -401,22 +396,22 @@ static void bridge_realize(DeviceState *dev, Error **errp)
 static void bridge_unrealize(DeviceState *dev)
 {
     HvBridge *bridge = HV_BRIDGE(dev);
-    int i;
 
-    for (i = 0; i < ARRAY_SIZE(message_connections); i++) {
-        hyperv_set_msg_handler(message_connections[i], NULL, NULL);
-    }
+    release_connections(ARRAY_SIZE(message_connections));
     vmbus_bus_free(bridge->bus);
     bridge->bus = NULL;
     drop_msg_route(bridge);
-    g_hash_table_unref(bridge->signal_routes);
     g_hash_table_unref(bridge->listeners);
     migrate_del_blocker(&bridge->migration_blocker);
 }
 
 static void bridge_reset_hold(Object *obj, ResetType type)
 {
-    vmbus_bus_reset(HV_BRIDGE(obj)->bus);
+    HvBridge *bridge = HV_BRIDGE(obj);
+
+    if (bridge->bus) {
+        vmbus_bus_reset(bridge->bus);
+    }
 }
 
 static char *bridge_unit_address(const SysBusDevice *dev)
