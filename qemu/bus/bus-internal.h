@@ -51,6 +51,7 @@ struct VmbusChannel {
     VmbusRingCounters in_counters, out_counters;
     uint64_t corruptions;
     const char *corruption;
+    const char *fault; /* found by a load; closes the channel on resume */
 };
 
 /* A message of the guest, or one for it. */
@@ -78,10 +79,12 @@ struct VmbusBus {
 
     VmbusLetter waiting[VMBUS_MAX_WAITING]; /* from the guest, a ring */
     unsigned waiting_head, waiting_count;
-    VmbusLetter reply; /* the one reply to the message last handled */
-    GQueue senders;    /* channels that have something to send */
-    bool in_flight;    /* the machine has a message of ours */
+    VmbusLetter reply;  /* the one reply to the message last handled */
+    GQueue senders;     /* channels that have something to send */
+    bool in_flight;     /* the machine has a message of ours */
+    VmbusLetter flying; /* that message, while in_flight */
     bool pumping;
+    bool held;    /* loaded from a saved state; the machine does not run yet */
     bool restart; /* a waiting message makes all that is under way moot */
 
     uint64_t messages_in, messages_out, messages_refused, connects;
@@ -101,6 +104,8 @@ void vmbus_bus_answer(VmbusBus *bus, VmbusMsg *msg, uint32_t type,
                       uint32_t len);
 /* The channel has a message (VMBUS_SEND_*) for the guest. */
 void vmbus_bus_send_later(VmbusChannel *chan, unsigned what);
+/* Hands one message to the machine. */
+void vmbus_bus_send_letter(VmbusBus *bus, const VmbusLetter *letter);
 /* Sends what is to be sent, if the machine is free to take it. */
 void vmbus_bus_pump(VmbusBus *bus);
 /* Closes all channels and forgets all that belongs to the connection. */
@@ -121,6 +126,20 @@ void vmbus_message_handle(VmbusBus *bus, const VmbusLetter *letter);
 const char *vmbus_channel_open(VmbusChannel *chan, const VmbusMsgOpen *msg);
 /* Closes the channel if it is open; @next is its state after that. */
 void vmbus_channel_close(VmbusChannel *chan, VmbusChannelState next);
+/*
+ * The parts of opening, in this order: the memory of the rings, which is
+ * @count @pages of @gpadl; the rings in it, that to the guest from page @offset
+ * on; signals in both directions.  NULL, or a sentence; what was done until
+ * then, vmbus_channel_detach() undoes.
+ */
+const char *vmbus_channel_map(VmbusChannel *chan, VmbusGpadl *gpadl,
+                              const uint64_t *pages, uint32_t count);
+void vmbus_channel_ring_memory(VmbusChannel *chan, uint32_t offset,
+                               VmbusRingMem *in, VmbusRingMem *out);
+const char *vmbus_channel_route(VmbusChannel *chan, uint32_t vp);
+void vmbus_channel_detach(VmbusChannel *chan);
+/* Closes a channel whose ring is corrupt; @why is static. */
+void vmbus_channel_corrupt(VmbusChannel *chan, const char *why);
 /* Moves the channel's interrupt; NULL, or a sentence why not. */
 const char *vmbus_channel_retarget(VmbusChannel *chan, uint32_t vp);
 

@@ -60,7 +60,9 @@ static void forget_messages(VmbusBus *bus)
 
     if (bus->in_flight) {
         bus->in_flight = false;
-        bus->ops->cancel_message(bus->opaque);
+        if (!bus->held) {
+            bus->ops->cancel_message(bus->opaque);
+        }
     }
     bus->reply.len = 0;
     bus->send_alloffers = false;
@@ -103,6 +105,7 @@ void vmbus_bus_reset(VmbusBus *bus)
     bus->waiting_count = 0;
     bus->restart = false;
     vmbus_bus_disconnect(bus);
+    bus->held = false;
 }
 
 void vmbus_bus_free(VmbusBus *bus)
@@ -222,7 +225,7 @@ static bool next_letter(VmbusBus *bus, VmbusLetter *letter)
     return false;
 }
 
-static void send_letter(VmbusBus *bus, const VmbusLetter *letter)
+void vmbus_bus_send_letter(VmbusBus *bus, const VmbusLetter *letter)
 {
     const char *name = vmbus_message_name(letter->msg.header.type);
     int ret;
@@ -230,6 +233,7 @@ static void send_letter(VmbusBus *bus, const VmbusLetter *letter)
     vmbus_bus_event(bus, VMBUS_EVENT_MESSAGE_OUT, name, letter->msg.header.type,
                     "");
     bus->in_flight = true;
+    bus->flying = *letter;
     ret = bus->ops->post_message(bus->opaque, letter->vp, letter->sint,
                                  &letter->msg, letter->len);
     if (ret < 0) {
@@ -248,7 +252,7 @@ void vmbus_bus_pump(VmbusBus *bus)
 {
     VmbusLetter letter;
 
-    if (bus->pumping) {
+    if (bus->pumping || bus->held) {
         return;
     }
     bus->pumping = true;
@@ -259,7 +263,7 @@ void vmbus_bus_pump(VmbusBus *bus)
         } else if (bus->in_flight) {
             break;
         } else if (next_letter(bus, &letter)) {
-            send_letter(bus, &letter);
+            vmbus_bus_send_letter(bus, &letter);
         } else if (bus->waiting_count) {
             letter = bus->waiting[bus->waiting_head];
             bus->waiting_head = (bus->waiting_head + 1) % VMBUS_MAX_WAITING;
@@ -274,7 +278,7 @@ void vmbus_bus_pump(VmbusBus *bus)
 
 void vmbus_bus_message_delivered(VmbusBus *bus, int status)
 {
-    if (!bus->in_flight) {
+    if (!bus->in_flight || bus->held) {
         return;
     }
     bus->in_flight = false;

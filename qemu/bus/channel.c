@@ -65,27 +65,10 @@ static const char *validate_open(const VmbusChannel *chan,
     return NULL;
 }
 
-static const char *set_up_rings(VmbusChannel *chan, uint32_t offset)
-{
-    uint32_t pages = chan->mapping->page_count;
-    VmbusRingMem mem;
-    const char *why;
-
-    vmbus_ring_mem_init(&mem, chan->mapping, 0, offset, mark_dirty, chan->bus);
-    why = vmbus_ring_in_init(&chan->in, &mem);
-    if (why) {
-        return why;
-    }
-    vmbus_ring_mem_init(&mem, chan->mapping, offset, pages - offset, mark_dirty,
-                        chan->bus);
-    return vmbus_ring_out_init(&chan->out, &mem);
-}
-
-static const char *attach(VmbusChannel *chan, const VmbusMsgOpen *msg,
-                          const uint64_t *pages, uint32_t count)
+const char *vmbus_channel_map(VmbusChannel *chan, VmbusGpadl *gpadl,
+                              const uint64_t *pages, uint32_t count)
 {
     VmbusBus *bus = chan->bus;
-    const char *why;
 
     if (!chan->packet) {
         chan->packet = bus->gpadls.reallocate(NULL, VMBUS_MAX_PACKET_SIZE);
@@ -97,16 +80,39 @@ static const char *attach(VmbusChannel *chan, const VmbusMsgOpen *msg,
     if (!chan->mapping) {
         return "The rings are not in the guest's memory.";
     }
-    chan->gpadl = vmbus_gpadl_find(&bus->gpadls, msg->gpadl);
-    chan->gpadl->in_use = true;
-    why = set_up_rings(chan, msg->downstream_offset);
-    if (why) {
-        return why;
-    }
-    chan->target_vp = msg->target_vp;
-    if (msg->target_vp != VMBUS_VP_NONE) {
-        if (!bus->ops->prepare_signal(bus->opaque, chan, msg->target_vp,
-                                      bus->sint, &chan->route)) {
+    chan->gpadl = gpadl;
+    gpadl->in_use = true;
+    return NULL;
+}
+
+void vmbus_channel_ring_memory(VmbusChannel *chan, uint32_t offset,
+                               VmbusRingMem *in, VmbusRingMem *out)
+{
+    uint32_t pages = chan->mapping->page_count;
+
+    vmbus_ring_mem_init(in, chan->mapping, 0, offset, mark_dirty, chan->bus);
+    vmbus_ring_mem_init(out, chan->mapping, offset, pages - offset, mark_dirty,
+                        chan->bus);
+}
+
+static const char *set_up_rings(VmbusChannel *chan, uint32_t offset)
+{
+    VmbusRingMem in, out;
+    const char *why;
+
+    vmbus_channel_ring_memory(chan, offset, &in, &out);
+    why = vmbus_ring_in_init(&chan->in, &in);
+    return why ? why : vmbus_ring_out_init(&chan->out, &out);
+}
+
+const char *vmbus_channel_route(VmbusChannel *chan, uint32_t vp)
+{
+    VmbusBus *bus = chan->bus;
+
+    chan->target_vp = vp;
+    if (vp != VMBUS_VP_NONE) {
+        if (!bus->ops->prepare_signal(bus->opaque, chan, vp, bus->sint,
+                                      &chan->route)) {
             return "The machine cannot signal the channel's processor.";
         }
         chan->routed = true;
@@ -118,8 +124,19 @@ static const char *attach(VmbusChannel *chan, const VmbusMsgOpen *msg,
     return NULL;
 }
 
-/* Undoes what attach() did, all of it or a part. */
-static void detach(VmbusChannel *chan)
+static const char *attach(VmbusChannel *chan, const VmbusMsgOpen *msg,
+                          const uint64_t *pages, uint32_t count)
+{
+    VmbusGpadl *gpadl = vmbus_gpadl_find(&chan->bus->gpadls, msg->gpadl);
+    const char *why = vmbus_channel_map(chan, gpadl, pages, count);
+
+    if (!why) {
+        why = set_up_rings(chan, msg->downstream_offset);
+    }
+    return why ? why : vmbus_channel_route(chan, msg->target_vp);
+}
+
+void vmbus_channel_detach(VmbusChannel *chan)
 {
     VmbusBus *bus = chan->bus;
     VmbusGpadl *gpadl = chan->gpadl;
@@ -161,7 +178,7 @@ const char *vmbus_channel_open(VmbusChannel *chan, const VmbusMsgOpen *msg)
     }
     why = attach(chan, msg, pages, count);
     if (why) {
-        detach(chan);
+        vmbus_channel_detach(chan);
         return why;
     }
     chan->broken = false;
@@ -171,7 +188,7 @@ const char *vmbus_channel_open(VmbusChannel *chan, const VmbusMsgOpen *msg)
     chan->opening = false;
     if (!accepted) {
         chan->state = VMBUS_CHANNEL_OFFERED;
-        detach(chan);
+        vmbus_channel_detach(chan);
         return "The device refused to open the channel.";
     }
     vmbus_bus_event(bus, VMBUS_EVENT_CHANNEL_OPENED, chan->offer.name,
@@ -197,13 +214,13 @@ void vmbus_channel_close(VmbusChannel *chan, VmbusChannelState next)
     chan->ops->close(chan, chan->opaque);
     chan->closing = false;
     chan->state = next;
-    detach(chan);
+    vmbus_channel_detach(chan);
     vmbus_bus_event(chan->bus, VMBUS_EVENT_CHANNEL_CLOSED, chan->offer.name,
                     chan->relid, "");
 }
 
 /* While the device is in open() or close(), its caller does the closing. */
-static void corrupt(VmbusChannel *chan, const char *why)
+void vmbus_channel_corrupt(VmbusChannel *chan, const char *why)
 {
     chan->corruptions++;
     chan->corruption = why;
@@ -299,7 +316,7 @@ VmbusRingResult vmbus_channel_receive(VmbusChannel *chan, VmbusPacket *pkt)
         }
     }
     if (result == VMBUS_RING_CORRUPT) {
-        corrupt(chan, why);
+        vmbus_channel_corrupt(chan, why);
         return result;
     }
     chan->in_counters.packets++;
@@ -365,7 +382,7 @@ VmbusRingResult vmbus_channel_send(VmbusChannel *chan, uint16_t type,
     };
     result = find_room(chan, desc.len8 * 8u + sizeof(VmbusPacketTrailer), &why);
     if (result == VMBUS_RING_CORRUPT) {
-        corrupt(chan, why);
+        vmbus_channel_corrupt(chan, why);
     }
     if (result != VMBUS_RING_OK) {
         return result;

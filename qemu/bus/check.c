@@ -68,7 +68,7 @@ static const char *check_messages(const VmbusBus *bus, unsigned to_send)
         bus->waiting_head >= VMBUS_MAX_WAITING) {
         return "The queue of the guest's messages is broken.";
     }
-    if (bus->pumping) {
+    if (bus->pumping || bus->held) {
         return NULL;
     }
     if (bus->restart) {
