@@ -7,7 +7,8 @@ void hv_partition_init(HvPartition *partition, const HvConfig *config,
                        const HvOps *ops, void *opaque)
 {
     memset(partition, 0, sizeof(*partition));
-    partition->config = *config;
+    /* Padding included: configurations are compared as memory. */
+    memcpy(&partition->config, config, sizeof(*config));
     partition->ops = ops;
     partition->opaque = opaque;
     partition->s.version = HV_STATE_VERSION;

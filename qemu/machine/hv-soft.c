@@ -737,7 +737,7 @@ static bool check_config(X86CPU *cpu, const HvConfig *config, Error **errp)
         }
     }
     if (hv_soft_on ? memcmp(config, &soft.partition.config, sizeof(*config))
-                   : CPU(cpu) != first_cpu) {
+                   : first_cpu != NULL) {
         error_setg(errp, "all CPUs must have the same hv-* flags");
         return false;
     }
