@@ -14,6 +14,14 @@ PACKAGES=(
     python3-pytest
 )
 
+# What scripts/fuzz needs, and nothing else does.
+# shellcheck disable=SC2034
+FUZZ_PACKAGES=(
+    clang libclang-rt-dev llvm
+    gcc libc6-dev ninja-build meson pkg-config python3 libglib2.0-dev
+    libjson-glib-dev
+)
+
 # QEMU 10 wants this version; Debian 12 has it among its backports.
 MESON_VERSION=1.5
 
