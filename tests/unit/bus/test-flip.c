@@ -10,7 +10,7 @@
 #include "bus/bus-internal.h"
 
 #define LOOKS   100000 /* of either kind; wrong code delivers far sooner */
-#define SECONDS 10
+#define SECONDS 3
 #define PAGES  4
 
 typedef struct Flip {
