@@ -302,12 +302,15 @@ VmbusRingResult vmbus_channel_receive(VmbusChannel *chan, VmbusPacket *pkt)
         publish_read(chan);
         vmbus_ring_in_mask(&chan->in, false);
         /* A packet that came while signals were masked had none. */
-        if (vmbus_ring_in_poll(&chan->in, &why) == VMBUS_RING_EMPTY) {
+        result = vmbus_ring_in_poll(&chan->in, &why);
+        if (result == VMBUS_RING_EMPTY) {
             return VMBUS_RING_EMPTY;
         }
-        vmbus_ring_in_mask(&chan->in, true);
-        result = vmbus_ring_in_take(&chan->in, chan->packet,
-                                    VMBUS_MAX_PACKET_SIZE, &len, &why);
+        if (result == VMBUS_RING_OK) {
+            vmbus_ring_in_mask(&chan->in, true);
+            result = vmbus_ring_in_take(&chan->in, chan->packet,
+                                        VMBUS_MAX_PACKET_SIZE, &len, &why);
+        }
     }
     if (result == VMBUS_RING_OK) {
         why = vmbus_packet_parse(chan->packet, len, pkt);
