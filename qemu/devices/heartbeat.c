@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "bus/vmbus-protocol.h"
 #include "devices/heartbeat.h"
 
 #include <glib.h>
@@ -43,6 +44,7 @@ const VmbusOffer vmbus_heartbeat_offer = {
     .name = "heartbeat",
     .class_id = IC_HEARTBEAT_CLASS,
     .instance_id = IC_HEARTBEAT_INSTANCE,
+    .flags = VMBUS_OFFER_ENUMERATE_INTERFACE,
     .pipe = true,
 };
 

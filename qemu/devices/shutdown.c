@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "bus/vmbus-protocol.h"
 #include "devices/shutdown.h"
 
 #include <glib.h>
@@ -41,6 +42,7 @@ const VmbusOffer vmbus_shutdown_offer = {
     .name = "shutdown",
     .class_id = IC_SHUTDOWN_CLASS,
     .instance_id = IC_SHUTDOWN_INSTANCE,
+    .flags = VMBUS_OFFER_ENUMERATE_INTERFACE,
     .pipe = true,
 };
 

@@ -226,7 +226,8 @@ static void test_offers(Fixture *f, gconstpointer data)
         vsc_find_offer(f->vsc, &vmbus_heartbeat_offer.class_id);
 
     g_assert_nonnull(offer);
-    g_assert_cmpuint(offer->flags & VMBUS_OFFER_NAMED_PIPE, !=, 0);
+    g_assert_cmpuint(offer->flags, ==,
+                     VMBUS_OFFER_ENUMERATE_INTERFACE | VMBUS_OFFER_NAMED_PIPE);
     g_assert_cmpmem(offer->user_defined, 8, mode, 8);
     g_assert_nonnull(vsc_find_offer(f->vsc, &vmbus_shutdown_offer.class_id));
 }
