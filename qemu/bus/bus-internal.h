@@ -74,6 +74,10 @@ struct VmbusBus {
     bool offers_requested; /* in this connection */
     bool send_alloffers;   /* when no channel has a message to send */
 
+    /* Up to 1.1: bits that say whose interrupt it is; else NULL and 0. */
+    VmbusMapping *interrupt_page;
+    uint64_t interrupt_gfn;
+
     VmbusChannel *channels[VMBUS_RELID_COUNT]; /* by relid */
     VmbusGpadlTable gpadls;
 
@@ -114,6 +118,24 @@ void vmbus_bus_disconnect(VmbusBus *bus);
 void vmbus_bus_send_offers(VmbusBus *bus);
 /* The guest has let go of a channel's relid. */
 void vmbus_bus_release(VmbusChannel *chan);
+
+/*
+ * Handles a message of the guest: @letter has zeros behind what was sent, and
+ * its real length.  Returns NULL, or a sentence if the message was refused;
+ * if the protocol has an error reply, it has been sent.
+ */
+typedef const char *VmbusHandler(VmbusBus *bus, const VmbusLetter *letter);
+
+/* contact.c */
+VmbusHandler vmbus_handle_initiate_contact;
+VmbusHandler vmbus_handle_unload;
+
+/* interrupt-page.c */
+/* Maps and listens, for a version that needs it; NULL, or why it can't be. */
+const char *vmbus_interrupt_page_attach(VmbusBus *bus, uint64_t address);
+void vmbus_interrupt_page_detach(VmbusBus *bus);
+/* Marks channel @relid in the host's half; any thread. */
+void vmbus_interrupt_page_set(VmbusBus *bus, uint32_t relid);
 
 /* messages.c */
 const char *vmbus_message_name(uint32_t type);

@@ -89,6 +89,7 @@ void vmbus_bus_disconnect(VmbusBus *bus)
         chan->state = VMBUS_CHANNEL_IDLE;
     }
     vmbus_gpadl_remove_all(&bus->gpadls, 0);
+    vmbus_interrupt_page_detach(bus);
     forget_messages(bus);
     bus->offers_requested = false;
     bus->version = 0;
@@ -169,7 +170,10 @@ static void make_offer(VmbusChannel *chan, VmbusLetter *letter)
         user += sizeof(mode);
     }
     memcpy(user, offer->user_defined, sizeof(offer->user_defined));
-    letter->len = sizeof(*msg);
+    /* The fields after monitor_allocated came with 1.1. */
+    letter->len = chan->bus->version >= VMBUS_VERSION_1_1
+                      ? sizeof(*msg)
+                      : offsetof(VmbusMsgOffer, dedicated_interrupt);
 }
 
 static void make_relid_message(VmbusChannel *chan, VmbusLetter *letter,
@@ -438,6 +442,7 @@ void vmbus_bus_info(const VmbusBus *bus, VmbusBusInfo *info)
         .version = bus->version,
         .target_vp = bus->target_vp,
         .message_sint = bus->sint,
+        .interrupt_page = bus->interrupt_page,
         .gpadl_count = vmbus_gpadl_count(&bus->gpadls),
         .messages_in = bus->messages_in,
         .messages_out = bus->messages_out,

@@ -47,6 +47,12 @@ typedef struct VmbusMachineOps {
     /* Call vmbus_channel_signalled(@chan) when the guest signals @conn_id. */
     bool (*listen)(void *opaque, VmbusChannel *chan, uint32_t conn_id);
     void (*unlisten)(void *opaque, VmbusChannel *chan, uint32_t conn_id);
+    /*
+     * Call vmbus_bus_interrupt_page_signalled() when the guest signals
+     * @conn_id.  Both may be NULL: the bus then refuses versions before 2.4.
+     */
+    bool (*listen_shared)(void *opaque, uint32_t conn_id);
+    void (*unlisten_shared)(void *opaque, uint32_t conn_id);
     /* Map guest pages of RAM for reading and writing; NULL if one is not. */
     VmbusMapping *(*map)(void *opaque, const uint64_t *gfns, uint32_t count);
     void (*unmap)(void *opaque, VmbusMapping *mapping);
@@ -58,14 +64,14 @@ typedef struct VmbusMachineOps {
 } VmbusMachineOps;
 
 typedef enum VmbusEventKind {
-    VMBUS_EVENT_CONNECTED,     /* version negotiated */
-    VMBUS_EVENT_DISCONNECTED,  /* unload, reset or a new INITIATE_CONTACT */
-    VMBUS_EVENT_MESSAGE_IN,    /* a message of the guest, by name */
-    VMBUS_EVENT_MESSAGE_OUT,   /* a message to the guest, by name */
+    VMBUS_EVENT_CONNECTED,    /* version negotiated */
+    VMBUS_EVENT_DISCONNECTED, /* unload, reset or a new INITIATE_CONTACT */
+    VMBUS_EVENT_MESSAGE_IN,   /* a message of the guest, by name */
+    VMBUS_EVENT_MESSAGE_OUT,  /* a message to the guest, by name */
     VMBUS_EVENT_CHANNEL_OPENED,
     VMBUS_EVENT_CHANNEL_CLOSED,
-    VMBUS_EVENT_REFUSED,       /* a request refused, or a message dropped */
-    VMBUS_EVENT_CORRUPT,       /* a ring found corrupt */
+    VMBUS_EVENT_REFUSED, /* a request refused, or a message dropped */
+    VMBUS_EVENT_CORRUPT, /* a ring found corrupt */
 } VmbusEventKind;
 
 typedef struct VmbusEvent {
@@ -115,6 +121,8 @@ VmbusPostResult vmbus_bus_post(VmbusBus *bus, uint32_t conn_id,
 void vmbus_bus_message_delivered(VmbusBus *bus, int status);
 /* The guest signalled the channel's connection id. */
 void vmbus_channel_signalled(VmbusChannel *chan);
+/* The guest signalled the connection id given to listen_shared(). */
+void vmbus_bus_interrupt_page_signalled(VmbusBus *bus);
 /* Machine reset: as if no guest had ever been; offers stay. */
 void vmbus_bus_reset(VmbusBus *bus);
 
@@ -124,7 +132,7 @@ typedef enum VmbusConnectionState {
 } VmbusConnectionState;
 
 typedef enum VmbusChannelState {
-    VMBUS_CHANNEL_IDLE,    /* not offered to a guest yet */
+    VMBUS_CHANNEL_IDLE, /* not offered to a guest yet */
     VMBUS_CHANNEL_OFFERED,
     VMBUS_CHANNEL_OPEN,
     VMBUS_CHANNEL_CORRUPT, /* closed by us; the guest has not closed it yet */
@@ -133,12 +141,14 @@ typedef enum VmbusChannelState {
 
 typedef struct VmbusBusInfo {
     VmbusConnectionState state;
-    uint32_t version;     /* major << 16 | minor; 0 while disconnected */
+    uint32_t version; /* major << 16 | minor; 0 while disconnected */
     uint32_t target_vp;
     uint8_t message_sint;
+    bool
+        interrupt_page; /* the version's channels have no events of their own */
     uint32_t gpadl_count;
     uint64_t messages_in, messages_out, messages_refused;
-    uint64_t connects;    /* how often a version was agreed */
+    uint64_t connects; /* how often a version was agreed */
 } VmbusBusInfo;
 
 typedef struct VmbusRingCounters {
@@ -152,12 +162,12 @@ typedef struct VmbusChannelInfo {
     VmbusOffer offer;
     VmbusChannelState state;
     uint32_t relid, connection_id;
-    uint32_t target_vp;          /* VMBUS_VP_NONE: interrupts off */
-    uint32_t in_size, out_size;  /* data bytes of the rings; 0 if closed */
-    uint64_t signals_received;   /* from the guest */
-    VmbusRingCounters in, out;   /* guest to host, host to guest */
+    uint32_t target_vp;         /* VMBUS_VP_NONE: interrupts off */
+    uint32_t in_size, out_size; /* data bytes of the rings; 0 if closed */
+    uint64_t signals_received;  /* from the guest */
+    VmbusRingCounters in, out;  /* guest to host, host to guest */
     uint64_t corruptions;
-    const char *corruption;      /* why, the last one; or NULL */
+    const char *corruption; /* why, the last one; or NULL */
 } VmbusChannelInfo;
 
 void vmbus_bus_info(const VmbusBus *bus, VmbusBusInfo *info);

@@ -13,6 +13,19 @@ static void mark_dirty(void *opaque, VmbusMapping *mapping, uint64_t offset,
     bus->ops->mark_dirty(bus->opaque, mapping, offset, len);
 }
 
+static void raise_event(VmbusChannel *chan)
+{
+    VmbusBus *bus = chan->bus;
+    uint16_t flag = chan->relid;
+
+    if (bus->interrupt_page) {
+        /* The one flag that older guests look at, before their page. */
+        vmbus_interrupt_page_set(bus, chan->relid);
+        flag = 0;
+    }
+    bus->ops->signal(bus->opaque, chan->route, flag);
+}
+
 static void signal_guest(VmbusChannel *chan, VmbusRingCommit commit,
                          VmbusRingCounters *counters)
 {
@@ -21,13 +34,19 @@ static void signal_guest(VmbusChannel *chan, VmbusRingCommit commit,
     }
     if (commit == VMBUS_COMMIT_SIGNAL && chan->routed) {
         counters->signals_sent++;
-        chan->bus->ops->signal(chan->bus->opaque, chan->route, chan->relid);
+        raise_event(chan);
     } else {
         counters->signals_suppressed++;
     }
 }
 
 /* Opening */
+
+/* Before 2.4 all interrupts go to VP 0, and the field is something else. */
+static uint32_t target_of(const VmbusBus *bus, const VmbusMsgOpen *msg)
+{
+    return bus->interrupt_page ? 0 : msg->target_vp;
+}
 
 static const char *validate_open(const VmbusChannel *chan,
                                  const VmbusMsgOpen *msg,
@@ -58,8 +77,8 @@ static const char *validate_open(const VmbusChannel *chan,
         msg->downstream_offset > *count - MIN_RING_PAGES) {
         return "The offset of the ring to the guest is out of range.";
     }
-    if (msg->target_vp != VMBUS_VP_NONE &&
-        !bus->ops->vp_exists(bus->opaque, msg->target_vp)) {
+    if (target_of(bus, msg) != VMBUS_VP_NONE &&
+        !bus->ops->vp_exists(bus->opaque, target_of(bus, msg))) {
         return "The virtual processor for a channel does not exist.";
     }
     return NULL;
@@ -133,7 +152,7 @@ static const char *attach(VmbusChannel *chan, const VmbusMsgOpen *msg,
     if (!why) {
         why = set_up_rings(chan, msg->downstream_offset);
     }
-    return why ? why : vmbus_channel_route(chan, msg->target_vp);
+    return why ? why : vmbus_channel_route(chan, target_of(chan->bus, msg));
 }
 
 void vmbus_channel_detach(VmbusChannel *chan)

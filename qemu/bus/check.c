@@ -114,5 +114,9 @@ const char *vmbus_bus_check(const VmbusBus *bus)
         (vmbus_gpadl_count(&bus->gpadls) || bus->offers_requested)) {
         return "Something of a connection has outlived it.";
     }
+    if (!bus->interrupt_page !=
+        (bus->version == 0 || bus->version >= VMBUS_VERSION_2_4)) {
+        return "The interrupt page and the version disagree.";
+    }
     return check_messages(bus, to_send);
 }

@@ -5,9 +5,6 @@
  */
 #include "bus/bus-internal.h"
 
-/* The message, with zeros behind what the guest sent, and its real length. */
-typedef const char *VmbusHandler(VmbusBus *bus, const VmbusLetter *letter);
-
 typedef struct VmbusMessageKind {
     const char *name;
     VmbusHandler *handle; /* NULL: refused, for the reason in @refusal */
@@ -17,97 +14,6 @@ typedef struct VmbusMessageKind {
     uint16_t id_offset; /* of the id that an event shows; 0: none */
     bool disconnected;  /* allowed without a connection */
 } VmbusMessageKind;
-
-static const uint32_t versions[] = {
-    VMBUS_VERSION_2_4, VMBUS_VERSION_3_0, VMBUS_VERSION_4_0, VMBUS_VERSION_4_1,
-    VMBUS_VERSION_5_0, VMBUS_VERSION_5_1, VMBUS_VERSION_5_2, VMBUS_VERSION_5_3,
-};
-
-bool vmbus_version_known(uint32_t version)
-{
-    for (size_t i = 0; i < G_N_ELEMENTS(versions); i++) {
-        if (versions[i] == version) {
-            return true;
-        }
-    }
-    return false;
-}
-
-static void send_version_response(VmbusBus *bus, uint32_t vp, uint8_t sint,
-                                  bool supported, uint8_t connection_state,
-                                  uint32_t connection_id)
-{
-    VmbusMsg msg = {.version_response = {
-                        .supported = supported,
-                        .connection_state = connection_state,
-                        .connection_id = connection_id,
-                    }};
-
-    vmbus_bus_reply(bus, vp, sint, &msg, VMBUS_MSG_VERSION_RESPONSE,
-                    sizeof(msg.version_response));
-}
-
-static const char *handle_initiate_contact(VmbusBus *bus,
-                                           const VmbusLetter *letter)
-{
-    const VmbusMsgInitiateContact *msg = &letter->msg.initiate_contact;
-    uint32_t version = msg->version;
-    /* Older hosts answered on VP 0 only, and older guests rely on that. */
-    uint32_t vp = version >= VMBUS_VERSION_3_0 ? msg->target_vp : 0;
-    bool multiclient =
-        letter->conn_id == VMBUS_MULTICLIENT_MESSAGE_CONNECTION_ID;
-    uint8_t sint = version >= VMBUS_VERSION_5_0 && multiclient
-                       ? msg->msg_sint
-                       : VMBUS_MESSAGE_SINT;
-    bool sint_valid = sint > 0 && sint < VMBUS_SINT_COUNT;
-    bool vp_valid = bus->ops->vp_exists(bus->opaque, vp);
-    uint8_t reply_sint = sint_valid ? sint : VMBUS_MESSAGE_SINT;
-    /* The guest may at least be listening on its boot processor. */
-    uint32_t reply_vp = vp_valid ? vp : 0;
-
-    /* A kernel that came up after a crash says no UNLOAD for the dead one. */
-    vmbus_bus_disconnect(bus);
-    if (!vmbus_version_known(version) || version > bus->max_version) {
-        send_version_response(bus, reply_vp, reply_sint, false, 0, 0);
-        return "The guest asked for a version that the bus does not accept.";
-    }
-    if (!sint_valid) {
-        send_version_response(bus, reply_vp, reply_sint, false, 0, 0);
-        return "The synthetic interrupt for messages is out of range.";
-    }
-    if (!vp_valid) {
-        send_version_response(bus, reply_vp, sint, true,
-                              VMBUS_CONNECT_FAILED_UNKNOWN, 0);
-        return "The virtual processor for messages does not exist.";
-    }
-    if (!msg->monitor_page1 != !msg->monitor_page2) {
-        send_version_response(bus, vp, sint, true, VMBUS_CONNECT_FAILED_UNKNOWN,
-                              0);
-        return "The guest gave one monitor page, not two or none.";
-    }
-    bus->state = VMBUS_CONNECTED;
-    bus->version = version;
-    bus->target_vp = vp;
-    bus->sint = sint;
-    bus->connects++;
-    send_version_response(
-        bus, vp, sint, true, VMBUS_CONNECT_SUCCESSFUL,
-        version >= VMBUS_VERSION_5_0 ? VMBUS_MESSAGE_CONNECTION_ID : version);
-    vmbus_bus_event(bus, VMBUS_EVENT_CONNECTED, "", version, "");
-    return NULL;
-}
-
-static const char *handle_unload(VmbusBus *bus, const VmbusLetter *letter)
-{
-    uint32_t vp = bus->target_vp;
-    uint8_t sint = bus->sint;
-    VmbusMsg msg = {0};
-
-    vmbus_bus_disconnect(bus);
-    vmbus_bus_reply(bus, vp, sint, &msg, VMBUS_MSG_UNLOAD_RESPONSE,
-                    sizeof(msg.header));
-    return NULL;
-}
 
 static const char *handle_request_offers(VmbusBus *bus,
                                          const VmbusLetter *letter)
@@ -361,13 +267,14 @@ static const VmbusMessageKind kinds[VMBUS_MSG_COUNT] = {
     [VMBUS_MSG_RELID_RELEASED] = {"RELID_RELEASED", handle_relid_released,
                                   .min_len = sizeof(VmbusMsgRelid),
                                   .id_offset = RELID_AT},
-    [VMBUS_MSG_INITIATE_CONTACT] = {"INITIATE_CONTACT", handle_initiate_contact,
+    [VMBUS_MSG_INITIATE_CONTACT] = {"INITIATE_CONTACT",
+                                    vmbus_handle_initiate_contact,
                                     .min_len = sizeof(VmbusMsgInitiateContact),
                                     .id_offset = offsetof(
                                         VmbusMsgInitiateContact, version),
                                     .disconnected = true},
     [VMBUS_MSG_VERSION_RESPONSE] = {"VERSION_RESPONSE", .refusal = from_host},
-    [VMBUS_MSG_UNLOAD] = {"UNLOAD", handle_unload,
+    [VMBUS_MSG_UNLOAD] = {"UNLOAD", vmbus_handle_unload,
                           .min_len = sizeof(VmbusMsgHeader)},
     [VMBUS_MSG_UNLOAD_RESPONSE] = {"UNLOAD_RESPONSE", .refusal = from_host},
     [VMBUS_MSG_OPEN_RESERVED] = {"OPEN_RESERVED", .refusal = no_reserved,
@@ -416,8 +323,9 @@ bool vmbus_message_restarts(const VmbusBus *bus, const VmbusLetter *letter)
         letter->len < kind->min_len) {
         return false;
     }
-    return kind->handle == handle_initiate_contact ||
-           (kind->handle == handle_unload && bus->state == VMBUS_CONNECTED);
+    return kind->handle == vmbus_handle_initiate_contact ||
+           (kind->handle == vmbus_handle_unload &&
+            bus->state == VMBUS_CONNECTED);
 }
 
 static const char *validate_message(const VmbusBus *bus,

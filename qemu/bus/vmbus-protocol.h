@@ -39,6 +39,9 @@
 #define VMBUS_MESSAGE_CONNECTION_ID             1
 #define VMBUS_MULTICLIENT_MESSAGE_CONNECTION_ID 4
 
+/* What a guest signals after it has set bits in its interrupt page. */
+#define VMBUS_EVENT_CONNECTION_ID 2
+
 /* Where messages and event flags arrive unless the guest says otherwise. */
 #define VMBUS_MESSAGE_SINT 2
 #define VMBUS_SINT_COUNT   16
@@ -128,12 +131,13 @@ typedef struct VmbusMsgOffer {
     uint32_t relid;
     uint8_t monitor_id;
     uint8_t monitor_allocated;
-    uint16_t dedicated_interrupt; /* bit 0 */
+    uint16_t dedicated_interrupt; /* bit 0; this and the next from 1.1 on */
     uint32_t connection_id;
 } VmbusMsgOffer;
 _Static_assert(sizeof(VmbusMsgOffer) == 196, "offer");
 _Static_assert(offsetof(VmbusMsgOffer, user_defined) == 60, "offer");
 _Static_assert(offsetof(VmbusMsgOffer, relid) == 184, "offer");
+_Static_assert(offsetof(VmbusMsgOffer, dedicated_interrupt) == 190, "offer");
 
 /* RESCIND_CHANNELOFFER, CLOSECHANNEL, RELID_RELEASED */
 typedef struct VmbusMsgRelid {
@@ -147,7 +151,7 @@ typedef struct VmbusMsgOpen {
     uint32_t relid;
     uint32_t openid;
     uint32_t gpadl;
-    uint32_t target_vp;
+    uint32_t target_vp;         /* from 2.4 on; before, VP 0 is meant */
     uint32_t downstream_offset; /* pages; where the host-to-guest ring is */
     uint8_t user_defined[120];
 } VmbusMsgOpen;
@@ -205,7 +209,7 @@ typedef struct VmbusMsgInitiateContact {
     uint32_t version;
     uint32_t target_vp;
     union {
-        uint64_t interrupt_page; /* before 5.0 */
+        uint64_t interrupt_page; /* before 5.0; of use before 2.4 only */
         struct {
             uint8_t msg_sint; /* 5.0 and later */
             uint8_t msg_vtl;  /* 5.1 and later */

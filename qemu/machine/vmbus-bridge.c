@@ -41,11 +41,12 @@ struct HvBridge {
 
 #define HV_BRIDGE(obj) ((HvBridge *)VMBUS_BRIDGE(obj))
 
-/* The guest's signals for one channel. */
+/* The guest's signals for one channel, or for the interrupt page. */
 typedef struct Listener {
     struct rcu_head rcu;
     EventNotifier notifier;
-    VmbusChannel *chan;
+    VmbusBus *bus;
+    VmbusChannel *chan; /* NULL: for the interrupt page */
 } Listener;
 
 HvBridge *hv_bridge_find(void)
@@ -107,8 +108,8 @@ static int bridge_post_message(void *opaque, uint32_t vp, uint8_t sint,
         drop_msg_route(bridge);
     }
     if (!bridge->msg_route) {
-        bridge->msg_route = hyperv_sint_route_new(vp, sint, message_posted,
-                                                  bridge);
+        bridge->msg_route =
+            hyperv_sint_route_new(vp, sint, message_posted, bridge);
         if (!bridge->msg_route) {
             return -ENXIO;
         }
@@ -124,8 +125,8 @@ static void bridge_cancel_message(void *opaque)
     drop_msg_route(opaque);
 }
 
-static bool bridge_prepare_signal(void *opaque, VmbusChannel *chan,
-                                  uint32_t vp, uint8_t sint, void **route)
+static bool bridge_prepare_signal(void *opaque, VmbusChannel *chan, uint32_t vp,
+                                  uint8_t sint, void **route)
 {
     HvSintRoute *r = hyperv_sint_route_new(vp, sint, NULL, NULL);
     VmbusChannelInfo info;
@@ -139,8 +140,7 @@ static bool bridge_prepare_signal(void *opaque, VmbusChannel *chan,
     return true;
 }
 
-static void bridge_release_signal(void *opaque, VmbusChannel *chan,
-                                  void *route)
+static void bridge_release_signal(void *opaque, VmbusChannel *chan, void *route)
 {
     hyperv_sint_route_unref(route);
 }
@@ -155,7 +155,11 @@ static void listener_ready(EventNotifier *notifier)
     Listener *listener = container_of(notifier, Listener, notifier);
 
     if (event_notifier_test_and_clear(notifier)) {
-        vmbus_channel_signalled(listener->chan);
+        if (listener->chan) {
+            vmbus_channel_signalled(listener->chan);
+        } else {
+            vmbus_bus_interrupt_page_signalled(listener->bus);
+        }
     }
 }
 
@@ -170,6 +174,7 @@ static bool bridge_listen(void *opaque, VmbusChannel *chan, uint32_t conn_id)
     HvBridge *bridge = opaque;
     Listener *listener = g_new0(Listener, 1);
 
+    listener->bus = bridge->bus;
     listener->chan = chan;
     if (event_notifier_init(&listener->notifier, false)) {
         g_free(listener);
@@ -181,16 +186,15 @@ static bool bridge_listen(void *opaque, VmbusChannel *chan, uint32_t conn_id)
         free_listener(listener);
         return false;
     }
-    g_hash_table_insert(bridge->listeners, GUINT_TO_POINTER(conn_id),
-                        listener);
+    g_hash_table_insert(bridge->listeners, GUINT_TO_POINTER(conn_id), listener);
     return true;
 }
 
 static void bridge_unlisten(void *opaque, VmbusChannel *chan, uint32_t conn_id)
 {
     HvBridge *bridge = opaque;
-    Listener *listener = g_hash_table_lookup(bridge->listeners,
-                                             GUINT_TO_POINTER(conn_id));
+    Listener *listener =
+        g_hash_table_lookup(bridge->listeners, GUINT_TO_POINTER(conn_id));
 
     if (!listener) {
         return;
@@ -200,6 +204,16 @@ static void bridge_unlisten(void *opaque, VmbusChannel *chan, uint32_t conn_id)
     g_hash_table_remove(bridge->listeners, GUINT_TO_POINTER(conn_id));
     /* A virtual CPU may be about to set the notifier. */
     call_rcu(listener, free_listener, rcu);
+}
+
+static bool bridge_listen_shared(void *opaque, uint32_t conn_id)
+{
+    return bridge_listen(opaque, NULL, conn_id);
+}
+
+static void bridge_unlisten_shared(void *opaque, uint32_t conn_id)
+{
+    bridge_unlisten(opaque, NULL, conn_id);
 }
 
 static VmbusMapping *bridge_map(void *opaque, const uint64_t *gfns,
@@ -274,6 +288,8 @@ static const VmbusMachineOps bridge_ops = {
     .signal = bridge_signal,
     .listen = bridge_listen,
     .unlisten = bridge_unlisten,
+    .listen_shared = bridge_listen_shared,
+    .unlisten_shared = bridge_unlisten_shared,
     .map = bridge_map,
     .unmap = bridge_unmap,
     .mark_dirty = bridge_mark_dirty,
@@ -301,7 +317,8 @@ static uint16_t receive_message(const struct hyperv_post_message_input *in,
 }
 
 static const uint32_t message_connections[] = {
-    VMBUS_MESSAGE_CONNECTION_ID, VMBUS_MULTICLIENT_MESSAGE_CONNECTION_ID,
+    VMBUS_MESSAGE_CONNECTION_ID,
+    VMBUS_MULTICLIENT_MESSAGE_CONNECTION_ID,
 };
 
 static bool parse_version(const char *str, uint32_t *version)
@@ -325,7 +342,7 @@ static bool check_machine(HvBridge *bridge, Error **errp)
     }
     if (!hyperv_is_synic_enabled()) {
         error_setg(errp, "vmbus-bridge needs the CPU flag hv-synic (and "
-                   "hv-vpindex, which it depends on): add both to -cpu");
+                         "hv-vpindex, which it depends on): add both to -cpu");
         return false;
     }
     return true;
@@ -347,7 +364,8 @@ static bool claim_connections(HvBridge *bridge, Error **errp)
     for (i = 0; i < ARRAY_SIZE(message_connections); i++) {
         if (hyperv_set_msg_handler(message_connections[i], receive_message,
                                    bridge)) {
-            error_setg(errp, "vmbus-bridge needs message connection %u, which "
+            error_setg(errp,
+                       "vmbus-bridge needs message connection %u, which "
                        "another device has: remove that device",
                        message_connections[i]);
             release_connections(i);
@@ -366,8 +384,10 @@ static void bridge_realize(DeviceState *dev, Error **errp)
         return;
     }
     if (bridge->max_version && !parse_version(bridge->max_version, &version)) {
-        error_setg(errp, "'%s' is not a VMBus version that this bridge has; "
-                   "give one such as 5.3", bridge->max_version);
+        error_setg(errp,
+                   "'%s' is not a VMBus version that this bridge has; "
+                   "give one such as 5.3",
+                   bridge->max_version);
         return;
     }
     if (!hyperv_are_vmbus_recommended_features_enabled()) {

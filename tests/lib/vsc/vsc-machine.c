@@ -108,6 +108,26 @@ static void op_unlisten(void *opaque, VmbusChannel *chan, uint32_t conn_id)
         g_hash_table_remove(machine->listeners, GUINT_TO_POINTER(conn_id)));
 }
 
+static bool op_listen_shared(void *opaque, uint32_t conn_id)
+{
+    VscMachine *machine = opaque;
+
+    g_assert_cmpuint(machine->shared_conn_id, ==, 0);
+    if (machine->fail_listen) {
+        return false;
+    }
+    machine->shared_conn_id = conn_id;
+    return true;
+}
+
+static void op_unlisten_shared(void *opaque, uint32_t conn_id)
+{
+    VscMachine *machine = opaque;
+
+    g_assert_cmpuint(machine->shared_conn_id, ==, conn_id);
+    machine->shared_conn_id = 0;
+}
+
 static VmbusMapping *op_map(void *opaque, const uint64_t *gfns, uint32_t count)
 {
     VscMachine *machine = opaque;
@@ -177,6 +197,8 @@ static const VmbusMachineOps machine_ops = {
     .signal = op_signal,
     .listen = op_listen,
     .unlisten = op_unlisten,
+    .listen_shared = op_listen_shared,
+    .unlisten_shared = op_unlisten_shared,
     .map = op_map,
     .unmap = op_unmap,
     .mark_dirty = op_mark_dirty,
@@ -193,7 +215,8 @@ VscMachine *vsc_machine_new(uint32_t pages, bool scattered)
     machine->ram = g_malloc0((size_t)pages * VMBUS_PAGE_SIZE);
     machine->dirty = g_malloc0((size_t)pages * VMBUS_PAGE_SIZE);
     machine->listeners = g_hash_table_new(NULL, NULL);
-    machine->bus = vmbus_bus_new(&machine_ops, machine);
+    machine->ops = machine_ops;
+    machine->bus = vmbus_bus_new(&machine->ops, machine);
     return machine;
 }
 
@@ -202,6 +225,7 @@ void vsc_machine_free(VscMachine *machine)
     vmbus_bus_free(machine->bus);
     g_assert_cmpuint(machine->mapped, ==, 0);
     g_assert_cmpuint(machine->routes, ==, 0);
+    g_assert_cmpuint(machine->shared_conn_id, ==, 0);
     g_assert_cmpuint(g_hash_table_size(machine->listeners), ==, 0);
     g_hash_table_destroy(machine->listeners);
     if (machine->log) {
@@ -273,6 +297,10 @@ bool vsc_machine_signal(VscMachine *machine, uint32_t conn_id)
     VmbusChannel *chan =
         g_hash_table_lookup(machine->listeners, GUINT_TO_POINTER(conn_id));
 
+    if (conn_id && conn_id == machine->shared_conn_id) {
+        vmbus_bus_interrupt_page_signalled(machine->bus);
+        return true;
+    }
     if (chan) {
         vmbus_channel_signalled(chan);
     }

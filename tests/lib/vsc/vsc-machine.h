@@ -21,6 +21,7 @@ typedef struct VscSlot {
 
 /* Guest page frames are not contiguous on the host if @scattered. */
 typedef struct VscMachine {
+    VmbusMachineOps ops; /* a test may take one away */
     VmbusBus *bus;
     uint8_t *ram;
     uint8_t *dirty; /* one byte for each of @ram: the host said it wrote it */
@@ -33,7 +34,8 @@ typedef struct VscMachine {
     uint32_t under_way_vp;
     uint8_t under_way_sint;
     uint64_t flags[VSC_MAX_VPS][VMBUS_SINT_COUNT][VMBUS_RELID_COUNT / 64];
-    GHashTable *listeners; /* connection id -> VmbusChannel */
+    GHashTable *listeners;   /* connection id -> VmbusChannel */
+    uint32_t shared_conn_id; /* of the interrupt page; 0: none */
 
     /* To be set by tests. */
     bool fail_map, fail_prepare, fail_listen;

@@ -9,6 +9,8 @@ Vsc *vsc_new(VscMachine *machine)
     vsc->sint = VMBUS_MESSAGE_SINT;
     vsc->conn_id = VMBUS_MESSAGE_CONNECTION_ID;
     vsc->next_gpadl = 0xe1e10; /* where Linux begins */
+    /* vsc_machine_alloc() begins at the other end. */
+    vsc->interrupt_gfn = machine->page_count - 1;
     vsc->offers = g_array_new(FALSE, FALSE, sizeof(VmbusMsgOffer));
     return vsc;
 }
@@ -42,6 +44,18 @@ bool vsc_expect(Vsc *vsc, uint32_t type, VmbusMsg *msg, uint32_t len)
     return vsc_next(vsc, msg, &got) && msg->header.type == type && got >= len;
 }
 
+bool vsc_has_interrupt_page(const Vsc *vsc)
+{
+    return vsc->version && vsc->version < VMBUS_VERSION_2_4;
+}
+
+uint64_t *vsc_interrupt_bits(Vsc *vsc, bool to_host)
+{
+    uint8_t *page = vsc_machine_page(vsc->machine, vsc->interrupt_gfn);
+
+    return (uint64_t *)(page + (to_host ? VMBUS_PAGE_SIZE / 2 : 0));
+}
+
 bool vsc_connect(Vsc *vsc, uint32_t version)
 {
     VmbusMsgInitiateContact *contact;
@@ -53,7 +67,9 @@ bool vsc_connect(Vsc *vsc, uint32_t version)
     contact->target_vp = vsc->vp;
     vsc->version = 0;
     vsc->conn_id = VMBUS_MESSAGE_CONNECTION_ID;
-    if (version >= VMBUS_VERSION_5_0) {
+    if (version < VMBUS_VERSION_5_0) {
+        contact->interrupt_page = vsc->interrupt_gfn << VMBUS_PAGE_SHIFT;
+    } else {
         contact->msg_sint = vsc->sint;
         vsc->conn_id = VMBUS_MULTICLIENT_MESSAGE_CONNECTION_ID;
     }
@@ -74,9 +90,10 @@ bool vsc_connect(Vsc *vsc, uint32_t version)
 uint32_t vsc_negotiate(Vsc *vsc)
 {
     static const uint32_t versions[] = {
-        VMBUS_VERSION_5_3, VMBUS_VERSION_5_2, VMBUS_VERSION_5_1,
-        VMBUS_VERSION_5_0, VMBUS_VERSION_4_1, VMBUS_VERSION_4_0,
-        VMBUS_VERSION_3_0, VMBUS_VERSION_2_4,
+        VMBUS_VERSION_5_3,  VMBUS_VERSION_5_2, VMBUS_VERSION_5_1,
+        VMBUS_VERSION_5_0,  VMBUS_VERSION_4_1, VMBUS_VERSION_4_0,
+        VMBUS_VERSION_3_0,  VMBUS_VERSION_2_4, VMBUS_VERSION_1_1,
+        VMBUS_VERSION_0_13,
     };
 
     for (size_t i = 0; i < G_N_ELEMENTS(versions); i++) {
@@ -97,6 +114,19 @@ bool vsc_unload(Vsc *vsc)
     return vsc_expect(vsc, VMBUS_MSG_UNLOAD_RESPONSE, &msg, sizeof(msg.header));
 }
 
+/* A test that connects by itself leaves the version 0; it is a later one. */
+static bool knows_connection_ids(const Vsc *vsc)
+{
+    return vsc->version == 0 || vsc->version >= VMBUS_VERSION_1_1;
+}
+
+static uint32_t offer_size(const Vsc *vsc)
+{
+    return knows_connection_ids(vsc)
+               ? sizeof(VmbusMsgOffer)
+               : offsetof(VmbusMsgOffer, dedicated_interrupt);
+}
+
 bool vsc_request_offers(Vsc *vsc)
 {
     VmbusMsg msg;
@@ -110,7 +140,7 @@ bool vsc_request_offers(Vsc *vsc)
             return true;
         }
         if (msg.header.type != VMBUS_MSG_OFFERCHANNEL ||
-            len < sizeof(msg.offer)) {
+            len != offer_size(vsc)) {
             return false;
         }
         g_array_append_val(vsc->offers, msg.offer);
@@ -254,6 +284,19 @@ void vsc_close(VscChannel *chan)
     vsc_abandon(chan);
 }
 
+static void signal_host(VscChannel *chan)
+{
+    Vsc *vsc = chan->vsc;
+
+    if (knows_connection_ids(vsc)) {
+        vsc_machine_signal(vsc->machine, chan->connection_id);
+        return;
+    }
+    __atomic_fetch_or(&vsc_interrupt_bits(vsc, true)[chan->relid / 64],
+                      1ull << (chan->relid % 64), __ATOMIC_SEQ_CST);
+    vsc_machine_signal(vsc->machine, VMBUS_EVENT_CONNECTION_ID);
+}
+
 bool vsc_send(VscChannel *chan, uint16_t type, uint16_t flags,
               uint64_t trans_id, const void *data, uint32_t len)
 {
@@ -265,7 +308,7 @@ bool vsc_send(VscChannel *chan, uint16_t type, uint16_t flags,
         return false;
     }
     if (signal) {
-        vsc_machine_signal(chan->vsc->machine, chan->connection_id);
+        signal_host(chan);
     }
     return true;
 }
@@ -275,13 +318,24 @@ uint32_t vsc_receive(VscChannel *chan, void *buf, uint32_t room)
     uint32_t len = vsc_ring_read(&chan->in, buf, room);
 
     if (len && vsc_ring_read_done(&chan->in)) {
-        vsc_machine_signal(chan->vsc->machine, chan->connection_id);
+        signal_host(chan);
     }
     return len;
 }
 
 bool vsc_interrupted(VscChannel *chan)
 {
-    return vsc_machine_take_flag(chan->vsc->machine, chan->target_vp,
-                                 chan->vsc->sint, chan->relid);
+    Vsc *vsc = chan->vsc;
+    uint64_t bit = 1ull << (chan->relid % 64);
+    uint64_t *word;
+
+    if (!vsc_has_interrupt_page(vsc)) {
+        return vsc_machine_take_flag(vsc->machine, chan->target_vp, vsc->sint,
+                                     chan->relid);
+    }
+    if (!vsc_machine_take_flag(vsc->machine, 0, vsc->sint, 0)) {
+        return false;
+    }
+    word = &vsc_interrupt_bits(vsc, false)[chan->relid / 64];
+    return __atomic_fetch_and(word, ~bit, __ATOMIC_SEQ_CST) & bit;
 }

@@ -14,10 +14,11 @@ typedef struct Vsc {
     VscMachine *machine;
     uint32_t vp; /* gets the messages */
     uint8_t sint;
-    uint32_t version;    /* 0: not connected */
-    uint32_t conn_id;    /* for messages */
-    uint32_t next_gpadl; /* id */
-    GArray *offers;      /* VmbusMsgOffer */
+    uint32_t version;       /* 0: not connected */
+    uint32_t conn_id;       /* for messages */
+    uint32_t next_gpadl;    /* id */
+    uint64_t interrupt_gfn; /* before 2.4: the interrupt page */
+    GArray *offers;         /* VmbusMsgOffer */
 } Vsc;
 
 typedef struct VscChannel {
@@ -43,6 +44,10 @@ bool vsc_expect(Vsc *vsc, uint32_t type, VmbusMsg *msg, uint32_t len);
 
 /* Asks for one version; true if the host accepts it. */
 bool vsc_connect(Vsc *vsc, uint32_t version);
+/* Does the connection use the interrupt page? */
+bool vsc_has_interrupt_page(const Vsc *vsc);
+/* The bitmap of the host's half of it, or of the guest's. */
+uint64_t *vsc_interrupt_bits(Vsc *vsc, bool to_host);
 /* Asks for 5.3, then for less; the version that the host took, or 0. */
 uint32_t vsc_negotiate(Vsc *vsc);
 /* True if the host answered. */

@@ -48,6 +48,10 @@ static void device_signal(VmbusChannel *chan, void *opaque)
     VmbusPacket pkt;
 
     device->signalled++;
+    if (device->signal_hook) {
+        device->signal_hook(device);
+        return;
+    }
     if (device->quiet) {
         return;
     }

@@ -20,6 +20,9 @@ typedef struct Device {
     VmbusRingResult result; /* of the last receive, send or open */
     /* Called by open() and close(), if set. */
     void (*hook)(struct Device *device);
+    /* Called by signal() in place of what it does, if set. */
+    void (*signal_hook)(struct Device *device);
+    VmbusBus *bus; /* for that */
 } Device;
 
 typedef struct Fixture {
