@@ -310,7 +310,10 @@ static void test_scribbler(void)
     g_assert_null(vmbus_ring_in_init(&in, &mem));
     g_assert_null(vmbus_ring_out_init(&out, &mem));
     guest = g_thread_new("guest", scribbler, &s);
-    for (int i = 0; i < 300000; i++) {
+    /* A busy machine may run the other thread late. */
+    for (int i = 0; i < 300000 || !results[VMBUS_RING_OK] ||
+                    !results[VMBUS_RING_CORRUPT];
+         i++) {
         const char *why = NULL;
         uint32_t len = 0;
         VmbusRingResult result =
@@ -344,8 +347,6 @@ static void test_scribbler(void)
     g_test_message("%u packets taken, %u times corrupt, %u times empty",
                    results[VMBUS_RING_OK], results[VMBUS_RING_CORRUPT],
                    results[VMBUS_RING_EMPTY]);
-    g_assert_cmpuint(results[VMBUS_RING_OK], >, 0);
-    g_assert_cmpuint(results[VMBUS_RING_CORRUPT], >, 0);
     stress_free(&s);
     g_free(buf);
 }
