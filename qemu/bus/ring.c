@@ -347,7 +347,11 @@ VmbusRingResult vmbus_ring_out_wait(VmbusRingOut *ring, uint32_t total,
 {
     VmbusRingResult result;
 
-    set_pending(ring, total);
+    /*
+     * Not less than a quarter of the ring: a guest that reads one packet after
+     * the other would wake us for each, only to find the ring full again.
+     */
+    set_pending(ring, MAX(total, ring->mem.size / 4));
     /* The guest must see our wish before we look for the last time. */
     full_barrier();
     dirty_control(&ring->mem);
