@@ -149,17 +149,24 @@ const char *vmbus_channel_open(VmbusChannel *chan, const VmbusMsgOpen *msg);
 /* Closes the channel if it is open; @next is its state after that. */
 void vmbus_channel_close(VmbusChannel *chan, VmbusChannelState next);
 /*
- * The parts of opening, in this order: the memory of the rings, which is
+ * The parts of opening, in this order: whether it can be opened, with the pages
+ * of its rings; the memory of the rings, which is
  * @count @pages of @gpadl; the rings in it, that to the guest from page @offset
  * on; signals in both directions.  NULL, or a sentence; what was done until
  * then, vmbus_channel_detach() undoes.
  */
+const char *vmbus_channel_validate_open(const VmbusChannel *chan,
+                                        const VmbusMsgOpen *msg,
+                                        const uint64_t **pages,
+                                        uint32_t *count);
 const char *vmbus_channel_map(VmbusChannel *chan, VmbusGpadl *gpadl,
                               const uint64_t *pages, uint32_t count);
 void vmbus_channel_ring_memory(VmbusChannel *chan, uint32_t offset,
                                VmbusRingMem *in, VmbusRingMem *out);
 const char *vmbus_channel_route(VmbusChannel *chan, uint32_t vp);
 void vmbus_channel_detach(VmbusChannel *chan);
+/* Interrupts the guest, if the channel's interrupts are on. */
+void vmbus_channel_notify_guest(VmbusChannel *chan);
 /* Closes a channel whose ring is corrupt; @why is static. */
 void vmbus_channel_corrupt(VmbusChannel *chan, const char *why);
 /* Moves the channel's interrupt; NULL, or a sentence why not. */

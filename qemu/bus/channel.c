@@ -19,11 +19,14 @@ static void mark_dirty(void *opaque, VmbusMapping *mapping, uint64_t offset,
     bus->ops->mark_dirty(bus->opaque, mapping, offset, len);
 }
 
-static void raise_event(VmbusChannel *chan)
+void vmbus_channel_notify_guest(VmbusChannel *chan)
 {
     VmbusBus *bus = chan->bus;
     uint16_t flag = chan->relid;
 
+    if (!chan->routed) {
+        return;
+    }
     if (bus->interrupt_page) {
         /* The one flag that older guests look at, before their page. */
         vmbus_interrupt_page_set(bus, chan->relid);
@@ -40,7 +43,7 @@ static void signal_guest(VmbusChannel *chan, VmbusRingCommit commit,
     }
     if (commit == VMBUS_COMMIT_SIGNAL && chan->routed) {
         counters->signals_sent++;
-        raise_event(chan);
+        vmbus_channel_notify_guest(chan);
     } else {
         counters->signals_suppressed++;
     }
@@ -54,9 +57,9 @@ static uint32_t target_of(const VmbusBus *bus, const VmbusMsgOpen *msg)
     return bus->interrupt_page ? 0 : msg->target_vp;
 }
 
-static const char *validate_open(const VmbusChannel *chan,
-                                 const VmbusMsgOpen *msg,
-                                 const uint64_t **pages, uint32_t *count)
+const char *vmbus_channel_validate_open(const VmbusChannel *chan,
+                                        const VmbusMsgOpen *msg,
+                                        const uint64_t **pages, uint32_t *count)
 {
     const VmbusBus *bus = chan->bus;
     const VmbusGpadl *gpadl = vmbus_gpadl_find(&bus->gpadls, msg->gpadl);
@@ -195,7 +198,7 @@ const char *vmbus_channel_open(VmbusChannel *chan, const VmbusMsgOpen *msg)
     VmbusBus *bus = chan->bus;
     const uint64_t *pages = NULL;
     uint32_t count = 0;
-    const char *why = validate_open(chan, msg, &pages, &count);
+    const char *why = vmbus_channel_validate_open(chan, msg, &pages, &count);
     bool accepted;
 
     if (why) {

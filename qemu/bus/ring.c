@@ -404,6 +404,31 @@ VmbusRingCommit vmbus_ring_out_commit(VmbusRingOut *ring)
                                                      : VMBUS_COMMIT_QUIET;
 }
 
+const char *vmbus_ring_in_resume(VmbusRingIn *ring)
+{
+    VmbusRingControl *control = ring->mem.control;
+
+    if (load_acquire(&control->read_index) != ring->published) {
+        return "The read index of the ring to the host is not the host's.";
+    }
+    store_release(&control->interrupt_mask, ring->masked);
+    dirty_control(&ring->mem);
+    return NULL;
+}
+
+const char *vmbus_ring_out_resume(VmbusRingOut *ring)
+{
+    VmbusRingControl *control = ring->mem.control;
+
+    if (load_acquire(&control->write_index) != ring->published) {
+        return "The write index of the ring to the guest is not the host's.";
+    }
+    store_release(&control->pending_send_size, ring->pending);
+    store_release(&control->feature_bits, VMBUS_RING_FEATURE_PENDING_SEND_SIZE);
+    dirty_control(&ring->mem);
+    return NULL;
+}
+
 const char *vmbus_ring_in_check(const VmbusRingIn *ring)
 {
     if (!index_valid(&ring->mem, ring->read) ||

@@ -104,6 +104,14 @@ void vmbus_ring_out_put(VmbusRingOut *ring, const VmbusPacketDescriptor *desc,
 /* Shows the guest what was written. */
 VmbusRingCommit vmbus_ring_out_commit(VmbusRingOut *ring);
 
+/*
+ * The ring's private part was loaded from a saved state: writes again what of
+ * the control page is the host's.  NULL, or a sentence if the index that the
+ * host published is not the one that stands there.
+ */
+const char *vmbus_ring_in_resume(VmbusRingIn *ring);
+const char *vmbus_ring_out_resume(VmbusRingOut *ring);
+
 /* Debug: NULL, or a sentence that says what our own state has wrong. */
 const char *vmbus_ring_in_check(const VmbusRingIn *ring);
 const char *vmbus_ring_out_check(const VmbusRingOut *ring);

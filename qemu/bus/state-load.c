@@ -1,0 +1,502 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * A state that was read is compared with this machine, then applied.  It may
+ * come from anywhere, so nothing in it is believed: what is applied is what a
+ * guest could have brought about by messages.
+ */
+#include "bus/state-format.h"
+#include "bus/state.h"
+
+/* Connection ids up to this one are not for channels. */
+#define LAST_MESSAGE_CONNECTION 16u
+
+/* Comparing */
+
+static const char *validate_connection(const StateLoader *loader)
+{
+    const VmbusBus *bus = loader->bus;
+    const SavedBus *saved = &loader->saved;
+
+    if (saved->state == VMBUS_DISCONNECTED) {
+        if (saved->version || saved->offers_requested ||
+            saved->send_alloffers || saved->interrupt_gfn ||
+            loader->gpadls->len) {
+            return "The saved state has parts of a connection, and none.";
+        }
+        return NULL;
+    }
+    if (!vmbus_version_known(saved->version) ||
+        saved->version > bus->max_version) {
+        return "The guest is connected with a version that this bus does not "
+               "accept.";
+    }
+    if (!saved->interrupt_gfn != (saved->version >= VMBUS_VERSION_2_4)) {
+        return "The saved state has an interrupt page, or none, in spite of "
+               "its version.";
+    }
+    if (saved->sint == 0) {
+        return "The synthetic interrupt for messages is out of range.";
+    }
+    if (!bus->ops->vp_exists(bus->opaque, saved->target_vp)) {
+        return "The virtual processor for messages does not exist.";
+    }
+    return NULL;
+}
+
+static const char *validate_channel(const StateLoader *loader,
+                                    const SavedChannel *saved)
+{
+    bool idle = saved->state == VMBUS_CHANNEL_IDLE;
+
+    if (!saved->has_instance || !saved->has_class) {
+        return "The saved state has a channel of no device.";
+    }
+    if (saved->subchannel) {
+        return "The saved state has a sub-channel, which this version lacks.";
+    }
+    if (saved->relid == 0 || saved->connection_id <= LAST_MESSAGE_CONNECTION) {
+        return "The saved state has a channel whose ids are out of range.";
+    }
+    if (saved->has_rings != (saved->state == VMBUS_CHANNEL_OPEN)) {
+        return "The saved state has rings without an open channel, or the "
+               "reverse.";
+    }
+    if (loader->saved.state == VMBUS_DISCONNECTED &&
+        (!idle || saved->to_send)) {
+        return "The saved state has a channel in use and no connection.";
+    }
+    if ((saved->to_send & VMBUS_SEND_OFFER && !idle) ||
+        (saved->to_send & VMBUS_SEND_RESCIND &&
+         saved->state != VMBUS_CHANNEL_RESCINDED)) {
+        return "The saved state has a channel whose messages do not fit it.";
+    }
+    return NULL;
+}
+
+/* The device of ours that a channel belongs to. */
+static VmbusChannel *find_device(const VmbusBus *bus, const SavedChannel *saved)
+{
+    for (uint32_t i = 1; i < VMBUS_RELID_COUNT; i++) {
+        VmbusChannel *chan = bus->channels[i];
+
+        if (chan &&
+            vmbus_guid_equal(&chan->offer.instance_id, &saved->instance) &&
+            vmbus_guid_equal(&chan->offer.class_id, &saved->class_id)) {
+            return chan;
+        }
+    }
+    return NULL;
+}
+
+static const char *validate_unique(const StateLoader *loader, guint index)
+{
+    const SavedChannel *a =
+        &g_array_index(loader->channels, SavedChannel, index);
+
+    for (guint i = 0; i < index; i++) {
+        const SavedChannel *b =
+            &g_array_index(loader->channels, SavedChannel, i);
+
+        if (a->relid == b->relid || a->connection_id == b->connection_id) {
+            return "The saved state has two channels with the same id.";
+        }
+        if (a->chan && a->chan == b->chan) {
+            return "The saved state has a device twice.";
+        }
+    }
+    return NULL;
+}
+
+static const char *validate_channels(StateLoader *loader)
+{
+    for (guint i = 0; i < loader->channels->len; i++) {
+        SavedChannel *saved = &g_array_index(loader->channels, SavedChannel, i);
+        const char *why;
+
+        loader->guilty = saved;
+        why = validate_channel(loader, saved);
+        if (why) {
+            return why;
+        }
+        if (saved->state != VMBUS_CHANNEL_RESCINDED) {
+            saved->chan = find_device(loader->bus, saved);
+            if (!saved->chan) {
+                return "The saved machine has a device that this one has not.";
+            }
+        }
+        why = validate_unique(loader, i);
+        if (why) {
+            return why;
+        }
+    }
+    loader->guilty = NULL;
+    for (uint32_t i = 1; i < VMBUS_RELID_COUNT; i++) {
+        VmbusChannel *chan = loader->bus->channels[i];
+        bool named = false;
+
+        for (guint j = 0; chan && j < loader->channels->len; j++) {
+            named |=
+                g_array_index(loader->channels, SavedChannel, j).chan == chan;
+        }
+        if (chan && !named) {
+            loader->extra = chan;
+            return "This machine has a device that the saved one has not.";
+        }
+    }
+    return NULL;
+}
+
+static const char *validate_senders(const StateLoader *loader)
+{
+    guint expected = 0;
+
+    for (guint i = 0; i < loader->channels->len; i++) {
+        const SavedChannel *saved =
+            &g_array_index(loader->channels, SavedChannel, i);
+        guint times = 0;
+
+        for (guint j = 0; j < loader->senders->len; j++) {
+            times +=
+                g_array_index(loader->senders, uint32_t, j) == saved->relid;
+        }
+        if (times != (saved->to_send != 0)) {
+            return "The saved state has a list of messages that does not fit "
+                   "the channels.";
+        }
+        expected += times;
+    }
+    return expected == loader->senders->len
+               ? NULL
+               : "The saved state has a message of no channel.";
+}
+
+static const char *validate_all(StateLoader *loader)
+{
+    const char *why = validate_connection(loader);
+
+    if (!why) {
+        why = validate_channels(loader);
+    }
+    return why ? why : validate_senders(loader);
+}
+
+/* Applying */
+
+static VmbusChannel *new_ghost(VmbusBus *bus, const SavedChannel *saved)
+{
+    VmbusChannel *chan = g_new0(VmbusChannel, 1);
+
+    chan->bus = bus;
+    chan->offer.name = g_strdup(saved->name ? saved->name : "");
+    chan->offer.instance_id = saved->instance;
+    chan->offer.class_id = saved->class_id;
+    chan->target_vp = VMBUS_VP_NONE;
+    chan->state = VMBUS_CHANNEL_RESCINDED;
+    return chan;
+}
+
+static void apply_channels(StateLoader *loader)
+{
+    VmbusBus *bus = loader->bus;
+
+    memset(bus->channels, 0, sizeof(bus->channels));
+    for (guint i = 0; i < loader->channels->len; i++) {
+        SavedChannel *saved = &g_array_index(loader->channels, SavedChannel, i);
+        VmbusChannel *chan = saved->chan;
+
+        if (!chan) {
+            chan = saved->chan = new_ghost(bus, saved);
+        }
+        bus->channels[saved->relid] = chan;
+        chan->relid = saved->relid;
+        chan->connection_id = saved->connection_id;
+        chan->torndown_gpadl = saved->torndown_gpadl;
+        chan->signals_received = saved->signals_received;
+        chan->corruptions = saved->corruptions;
+        chan->corruption = saved->corruption;
+        chan->fault = NULL;
+        chan->in_counters = saved->in;
+        chan->out_counters = saved->out;
+        /* An open one is opened when its GPADL is there. */
+        chan->state = saved->state == VMBUS_CHANNEL_OPEN ? VMBUS_CHANNEL_OFFERED
+                                                         : saved->state;
+    }
+    for (guint i = 0; i < loader->senders->len; i++) {
+        uint32_t relid = g_array_index(loader->senders, uint32_t, i);
+        VmbusChannel *chan = bus->channels[relid];
+
+        for (guint j = 0; j < loader->channels->len; j++) {
+            SavedChannel *saved =
+                &g_array_index(loader->channels, SavedChannel, j);
+
+            if (saved->relid == relid) {
+                vmbus_bus_send_later(chan, saved->to_send);
+            }
+        }
+    }
+}
+
+static void apply_connection(StateLoader *loader)
+{
+    const SavedBus *saved = &loader->saved;
+    VmbusBus *bus = loader->bus;
+
+    bus->state = saved->state;
+    bus->messages_in = saved->messages_in;
+    bus->messages_out = saved->messages_out;
+    bus->messages_refused = saved->messages_refused;
+    bus->connects = saved->connects;
+    memcpy(bus->waiting, loader->waiting, sizeof(bus->waiting));
+    bus->waiting_head = 0;
+    bus->waiting_count = loader->waiting_count;
+    bus->reply = loader->reply;
+    bus->flying = loader->flying;
+    bus->in_flight = loader->flying.len != 0;
+    if (saved->state == VMBUS_CONNECTED) {
+        bus->version = saved->version;
+        bus->target_vp = saved->target_vp;
+        bus->sint = saved->sint;
+        bus->offers_requested = saved->offers_requested;
+        bus->send_alloffers = saved->send_alloffers;
+    }
+}
+
+static const char *apply_gpadl(VmbusBus *bus, const SavedGpadl *saved)
+{
+    const VmbusChannel *chan = bus->channels[saved->relid];
+    const char *why = NULL;
+    VmbusGpadl *gpadl;
+
+    if (!chan || chan->state == VMBUS_CHANNEL_IDLE) {
+        return "A GPADL is for a channel that the guest has not got.";
+    }
+    if (saved->received > saved->declared) {
+        return "A GPADL has more pages than were declared.";
+    }
+    gpadl = vmbus_gpadl_begin(&bus->gpadls, saved->relid, saved->id,
+                              saved->range_count,
+                              saved->declared * sizeof(uint64_t), &why);
+    if (!gpadl) {
+        return why;
+    }
+    /* Whoever fails here removes all of them. */
+    why = vmbus_gpadl_append(&bus->gpadls, gpadl, saved->words,
+                             saved->received * sizeof(uint64_t));
+    gpadl->tearing_down = saved->tearing_down;
+    return why;
+}
+
+static bool index_valid(const VmbusRingMem *mem, uint32_t index)
+{
+    return index < mem->size && index % 8 == 0;
+}
+
+static const char *apply_rings(VmbusChannel *chan, const SavedRings *saved)
+{
+    VmbusRingMem in, out;
+
+    vmbus_channel_ring_memory(chan, saved->downstream_offset, &in, &out);
+    if (!index_valid(&in, saved->in_read) ||
+        !index_valid(&in, saved->in_published) ||
+        !index_valid(&in, saved->in_write_seen) ||
+        !index_valid(&out, saved->out_write) ||
+        !index_valid(&out, saved->out_read_seen) ||
+        saved->out_pending >= out.size) {
+        return "A ring's index is out of range.";
+    }
+    chan->in = (VmbusRingIn){
+        .mem = in,
+        .read = saved->in_read,
+        .published = saved->in_published,
+        .write_seen = saved->in_write_seen,
+        .masked = saved->in_masked,
+    };
+    chan->out = (VmbusRingOut){
+        .mem = out,
+        .write = saved->out_write,
+        .published = saved->out_write,
+        .read_seen = saved->out_read_seen,
+        .pending = saved->out_pending,
+    };
+    /*
+     * A guest that writes to an index of ours harms its channel, not its
+     * migration.
+     */
+    chan->fault = vmbus_ring_in_resume(&chan->in);
+    if (!chan->fault) {
+        chan->fault = vmbus_ring_out_resume(&chan->out);
+    }
+    return NULL;
+}
+
+static const char *apply_open(VmbusBus *bus, const SavedChannel *saved)
+{
+    VmbusMsgOpen msg = {
+        .relid = saved->relid,
+        .gpadl = saved->rings.gpadl,
+        .target_vp = saved->rings.target_vp,
+        .downstream_offset = saved->rings.downstream_offset,
+    };
+    VmbusChannel *chan = saved->chan;
+    const uint64_t *pages = NULL;
+    uint32_t count = 0;
+    VmbusGpadl *gpadl;
+    const char *why;
+
+    why = vmbus_channel_validate_open(chan, &msg, &pages, &count);
+    if (why) {
+        return why;
+    }
+    gpadl = vmbus_gpadl_find(&bus->gpadls, msg.gpadl);
+    if (gpadl->in_use) {
+        return "Two channels have their rings in one GPADL.";
+    }
+    why = vmbus_channel_map(chan, gpadl, pages, count);
+    if (!why) {
+        why = apply_rings(chan, &saved->rings);
+    }
+    if (!why) {
+        why = vmbus_channel_route(chan, msg.target_vp);
+    }
+    if (why) {
+        vmbus_channel_detach(chan);
+        return why;
+    }
+    chan->broken = false;
+    chan->state = VMBUS_CHANNEL_OPEN;
+    return NULL;
+}
+
+static const char *apply_all(StateLoader *loader)
+{
+    VmbusBus *bus = loader->bus;
+
+    bus->held = true;
+    apply_channels(loader);
+    apply_connection(loader);
+    if (loader->saved.interrupt_gfn) {
+        const char *why = vmbus_interrupt_page_attach(
+            bus, loader->saved.interrupt_gfn << VMBUS_PAGE_SHIFT);
+
+        if (why) {
+            return why;
+        }
+    }
+    for (guint i = 0; i < loader->gpadls->len; i++) {
+        const char *why =
+            apply_gpadl(bus, &g_array_index(loader->gpadls, SavedGpadl, i));
+
+        if (why) {
+            return why;
+        }
+    }
+    for (guint i = 0; i < loader->channels->len; i++) {
+        SavedChannel *saved = &g_array_index(loader->channels, SavedChannel, i);
+        const char *why = saved->has_rings ? apply_open(bus, saved) : NULL;
+
+        if (why) {
+            loader->guilty = saved;
+            return why;
+        }
+    }
+    return vmbus_bus_check(bus);
+}
+
+/* Devices have not been told of anything, so none is to be closed. */
+static void undo(VmbusBus *bus)
+{
+    for (uint32_t i = 1; i < VMBUS_RELID_COUNT; i++) {
+        VmbusChannel *chan = bus->channels[i];
+
+        if (chan && chan->state == VMBUS_CHANNEL_OPEN) {
+            chan->state = VMBUS_CHANNEL_OFFERED;
+            chan->fault = NULL;
+            vmbus_channel_detach(chan);
+        }
+    }
+    bus->held = true; /* there is no message that could be cancelled */
+    vmbus_bus_reset(bus);
+}
+
+static char *explain(const StateLoader *loader, const char *why)
+{
+    char text[VMBUS_GUID_STRLEN + 1];
+
+    if (loader->extra) {
+        vmbus_guid_format(&loader->extra->offer.instance_id, text);
+        return g_strdup_printf("VMBus device %s (%s): %s", text,
+                               loader->extra->offer.name, why);
+    }
+    if (loader->guilty) {
+        vmbus_guid_format(&loader->guilty->instance, text);
+        return g_strdup_printf(
+            "VMBus device %s (%s): %s", text,
+            loader->guilty->name ? loader->guilty->name : "?", why);
+    }
+    return g_strdup_printf("VMBus: %s", why);
+}
+
+bool vmbus_bus_load(VmbusBus *bus, const void *data, size_t len, char **err)
+{
+    StateLoader loader = {
+        .bus = bus,
+        .channels = g_array_new(FALSE, FALSE, sizeof(SavedChannel)),
+        .gpadls = g_array_new(FALSE, FALSE, sizeof(SavedGpadl)),
+        .senders = g_array_new(FALSE, FALSE, sizeof(uint32_t)),
+    };
+    const char *why;
+
+    *err = NULL;
+    vmbus_bus_reset(bus);
+    why = vmbus_state_read(&loader, data, len);
+    if (!why) {
+        why = validate_all(&loader);
+    }
+    if (why) {
+        *err = explain(&loader, why);
+    } else if ((why = apply_all(&loader))) {
+        *err = explain(&loader, why);
+        undo(bus);
+    }
+    g_array_free(loader.channels, TRUE);
+    g_array_free(loader.gpadls, TRUE);
+    g_array_free(loader.senders, TRUE);
+    return !*err;
+}
+
+/* The rings were not touched; the other side may have missed a signal. */
+static void poke(VmbusChannel *chan)
+{
+    const char *fault = chan->fault;
+
+    chan->fault = NULL;
+    if (fault) {
+        vmbus_channel_corrupt(chan, fault);
+        return;
+    }
+    vmbus_channel_notify_guest(chan);
+    if (vmbus_channel_is_open(chan)) {
+        chan->ops->signal(chan, chan->opaque);
+    }
+}
+
+void vmbus_bus_resume(VmbusBus *bus)
+{
+    if (!bus->held) {
+        return;
+    }
+    bus->held = false;
+    if (bus->in_flight) {
+        VmbusLetter letter = bus->flying;
+
+        vmbus_bus_send_letter(bus, &letter);
+    }
+    vmbus_bus_pump(bus);
+    for (uint32_t i = 1; i < VMBUS_RELID_COUNT; i++) {
+        VmbusChannel *chan = bus->channels[i];
+
+        if (chan && chan->state == VMBUS_CHANNEL_OPEN) {
+            poke(chan);
+        }
+    }
+}
