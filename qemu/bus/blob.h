@@ -59,6 +59,12 @@ typedef struct VmbusBlobField {
         .tag = (tag_), .size = sizeof(((type *)0)->member),                    \
         .offset = offsetof(type, member), .max = (max_)                        \
     }
+/* A field that older states lack; the member keeps its value then. */
+#define VMBUS_BLOB_LATER(tag_, type, member, max_)                             \
+    {                                                                          \
+        .tag = (tag_), .size = sizeof(((type *)0)->member), .optional = true,  \
+        .offset = offsetof(type, member), .max = (max_)                        \
+    }
 /* At most so many fields in one table, with tags below VMBUS_BLOB_FIELDS. */
 #define VMBUS_BLOB_FIELDS 64
 

@@ -28,11 +28,14 @@ struct VmbusChannel {
     const VmbusChannelOps *ops;
     void *opaque;
     VmbusChannelState state;
-    uint32_t relid, connection_id;
+    uint32_t relid;
+    uint32_t connection_id; /* as offered */
 
     /* While open, and while being opened or closed. */
     VmbusGpadl *gpadl;
     VmbusMapping *mapping;
+    uint32_t signal_id;     /* connection id that the guest signals */
+    uint16_t event_flag;    /* by which the guest is signalled */
     bool routed, listening; /* prepare_signal() and listen() were done */
     void *route;
     uint32_t target_vp;
@@ -73,6 +76,11 @@ struct VmbusBus {
     uint8_t sint;
     bool offers_requested; /* in this connection */
     bool send_alloffers;   /* when no channel has a message to send */
+
+    /* From 6.0 on; else 0, and no id. */
+    uint32_t features; /* VMBUS_FEATURE_*, agreed */
+    VmbusGuid client_id;
+    bool paused; /* by the guest: it gets no message */
 
     /* Up to 1.1: bits that say whose interrupt it is; else NULL and 0. */
     VmbusMapping *interrupt_page;
@@ -128,7 +136,12 @@ typedef const char *VmbusHandler(VmbusBus *bus, const VmbusLetter *letter);
 
 /* contact.c */
 VmbusHandler vmbus_handle_initiate_contact;
+/* The features that a guest of @version can have. */
+uint32_t vmbus_version_features(uint32_t version);
 VmbusHandler vmbus_handle_unload;
+VmbusHandler vmbus_handle_modify_connection;
+VmbusHandler vmbus_handle_pause;
+VmbusHandler vmbus_handle_resume;
 
 /* interrupt-page.c */
 /* Maps and listens, for a version that needs it; NULL, or why it can't be. */
@@ -144,8 +157,12 @@ bool vmbus_message_restarts(const VmbusBus *bus, const VmbusLetter *letter);
 void vmbus_message_handle(VmbusBus *bus, const VmbusLetter *letter);
 
 /* channel.c */
-/* Opens the channel as the guest asked; NULL, or a sentence why not. */
-const char *vmbus_channel_open(VmbusChannel *chan, const VmbusMsgOpen *msg);
+/*
+ * Opens the channel as the guest asked; NULL, or a sentence why not.  @msg2 is
+ * the same message if the guest chooses how to signal, else NULL.
+ */
+const char *vmbus_channel_open(VmbusChannel *chan, const VmbusMsgOpen *msg,
+                               const VmbusMsgOpen2 *msg2);
 /* Closes the channel if it is open; @next is its state after that. */
 void vmbus_channel_close(VmbusChannel *chan, VmbusChannelState next);
 /*
@@ -161,6 +178,9 @@ const char *vmbus_channel_validate_open(const VmbusChannel *chan,
                                         uint32_t *count);
 const char *vmbus_channel_map(VmbusChannel *chan, VmbusGpadl *gpadl,
                               const uint64_t *pages, uint32_t count);
+/* Takes the numbers of @msg, or the host's own; before the last part. */
+const char *vmbus_channel_choose_signals(VmbusChannel *chan,
+                                         const VmbusMsgOpen2 *msg);
 void vmbus_channel_ring_memory(VmbusChannel *chan, uint32_t offset,
                                VmbusRingMem *in, VmbusRingMem *out);
 const char *vmbus_channel_route(VmbusChannel *chan, uint32_t vp);

@@ -93,6 +93,9 @@ void vmbus_bus_disconnect(VmbusBus *bus)
     forget_messages(bus);
     bus->offers_requested = false;
     bus->version = 0;
+    bus->features = 0;
+    bus->client_id = (VmbusGuid){{0}};
+    bus->paused = false;
     bus->target_vp = 0;
     bus->sint = VMBUS_MESSAGE_SINT;
     if (bus->state == VMBUS_CONNECTED) {
@@ -213,6 +216,9 @@ static bool next_letter(VmbusBus *bus, VmbusLetter *letter)
         *letter = bus->reply;
         bus->reply.len = 0;
         return true;
+    }
+    if (bus->paused) {
+        return false;
     }
     *letter = (VmbusLetter){.vp = bus->target_vp, .sint = bus->sint};
     if (bus->senders.head) {
@@ -443,6 +449,9 @@ void vmbus_bus_info(const VmbusBus *bus, VmbusBusInfo *info)
         .target_vp = bus->target_vp,
         .message_sint = bus->sint,
         .interrupt_page = bus->interrupt_page,
+        .features = bus->features,
+        .client_id = bus->client_id,
+        .paused = bus->paused,
         .gpadl_count = vmbus_gpadl_count(&bus->gpadls),
         .messages_in = bus->messages_in,
         .messages_out = bus->messages_out,

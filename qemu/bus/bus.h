@@ -146,6 +146,9 @@ typedef struct VmbusBusInfo {
     uint8_t message_sint;
     bool
         interrupt_page; /* the version's channels have no events of their own */
+    uint32_t features;  /* VMBUS_FEATURE_*, agreed from 6.0 on */
+    VmbusGuid client_id; /* which driver the guest says it is; or zeros */
+    bool paused;         /* the guest wants no message for a while */
     uint32_t gpadl_count;
     uint64_t messages_in, messages_out, messages_refused;
     uint64_t connects; /* how often a version was agreed */
@@ -161,7 +164,8 @@ typedef struct VmbusRingCounters {
 typedef struct VmbusChannelInfo {
     VmbusOffer offer;
     VmbusChannelState state;
-    uint32_t relid, connection_id;
+    uint32_t relid;
+    uint32_t connection_id;     /* that the guest signals */
     uint32_t target_vp;         /* VMBUS_VP_NONE: interrupts off */
     uint32_t in_size, out_size; /* data bytes of the rings; 0 if closed */
     uint64_t signals_received;  /* from the guest */

@@ -22,7 +22,7 @@ static void mark_dirty(void *opaque, VmbusMapping *mapping, uint64_t offset,
 void vmbus_channel_notify_guest(VmbusChannel *chan)
 {
     VmbusBus *bus = chan->bus;
-    uint16_t flag = chan->relid;
+    uint16_t flag = chan->event_flag;
 
     if (!chan->routed) {
         return;
@@ -145,7 +145,7 @@ const char *vmbus_channel_route(VmbusChannel *chan, uint32_t vp)
         }
         chan->routed = true;
     }
-    if (!bus->ops->listen(bus->opaque, chan, chan->connection_id)) {
+    if (!bus->ops->listen(bus->opaque, chan, chan->signal_id)) {
         return "The machine cannot listen for the channel's signals.";
     }
     chan->listening = true;
@@ -171,7 +171,7 @@ void vmbus_channel_detach(VmbusChannel *chan)
 
     if (chan->listening) {
         chan->listening = false;
-        bus->ops->unlisten(bus->opaque, chan, chan->connection_id);
+        bus->ops->unlisten(bus->opaque, chan, chan->signal_id);
     }
     if (chan->routed) {
         chan->routed = false;
@@ -193,7 +193,40 @@ void vmbus_channel_detach(VmbusChannel *chan)
     }
 }
 
-const char *vmbus_channel_open(VmbusChannel *chan, const VmbusMsgOpen *msg)
+/* Is another channel signalled by this connection id? */
+static bool signal_id_taken(const VmbusChannel *chan, uint32_t id)
+{
+    for (uint32_t i = 1; i < VMBUS_RELID_COUNT; i++) {
+        const VmbusChannel *other = chan->bus->channels[i];
+
+        if (other && other != chan && other->listening &&
+            other->signal_id == id) {
+            return true;
+        }
+    }
+    return false;
+}
+
+const char *vmbus_channel_choose_signals(VmbusChannel *chan,
+                                         const VmbusMsgOpen2 *msg)
+{
+    chan->signal_id = msg ? msg->connection_id : chan->connection_id;
+    chan->event_flag = msg ? msg->event_flag : chan->relid;
+    if (chan->event_flag >= VMBUS_RELID_COUNT) {
+        return "The event flag for a channel is out of range.";
+    }
+    if (chan->signal_id < VMBUS_CONNECTION_ID_FIRST_FREE ||
+        chan->signal_id > VMBUS_CONNECTION_ID_MASK) {
+        return "The connection id for a channel is out of range.";
+    }
+    if (signal_id_taken(chan, chan->signal_id)) {
+        return "The connection id for a channel is another one's.";
+    }
+    return NULL;
+}
+
+const char *vmbus_channel_open(VmbusChannel *chan, const VmbusMsgOpen *msg,
+                               const VmbusMsgOpen2 *msg2)
 {
     VmbusBus *bus = chan->bus;
     const uint64_t *pages = NULL;
@@ -201,6 +234,9 @@ const char *vmbus_channel_open(VmbusChannel *chan, const VmbusMsgOpen *msg)
     const char *why = vmbus_channel_validate_open(chan, msg, &pages, &count);
     bool accepted;
 
+    if (!why) {
+        why = vmbus_channel_choose_signals(chan, msg2);
+    }
     if (why) {
         return why;
     }
@@ -451,7 +487,8 @@ void vmbus_channel_info(const VmbusChannel *chan, VmbusChannelInfo *info)
         .offer = chan->offer,
         .state = chan->state,
         .relid = chan->relid,
-        .connection_id = chan->connection_id,
+        .connection_id =
+            chan->listening ? chan->signal_id : chan->connection_id,
         .target_vp = chan->target_vp,
         .in_size = open ? chan->in.mem.size : 0,
         .out_size = open ? chan->out.mem.size : 0,

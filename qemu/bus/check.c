@@ -74,8 +74,9 @@ static const char *check_messages(const VmbusBus *bus, unsigned to_send)
     if (bus->restart) {
         return "A new connection waits for an old one.";
     }
-    if (!bus->in_flight && (bus->reply.len || to_send || bus->send_alloffers ||
-                            bus->waiting_count)) {
+    if (!bus->in_flight &&
+        (bus->reply.len || bus->waiting_count ||
+         (!bus->paused && (to_send || bus->send_alloffers)))) {
         return "A message waits for nothing.";
     }
     return NULL;
@@ -109,6 +110,9 @@ const char *vmbus_bus_check(const VmbusBus *bus)
     }
     if ((bus->state == VMBUS_CONNECTED) != (bus->version != 0)) {
         return "The bus is connected without a version.";
+    }
+    if (bus->version < VMBUS_VERSION_6_0 && (bus->features || bus->paused)) {
+        return "The bus has features that its version has not.";
     }
     if (bus->state == VMBUS_DISCONNECTED &&
         (vmbus_gpadl_count(&bus->gpadls) || bus->offers_requested)) {

@@ -10,6 +10,7 @@ typedef struct VmbusMessageKind {
     VmbusHandler *handle; /* NULL: refused, for the reason in @refusal */
     const char *refusal;
     uint32_t min_version;
+    uint32_t feature; /* VMBUS_FEATURE_*, that must have been agreed; or 0 */
     uint16_t min_len;
     uint16_t id_offset; /* of the id that an event shows; 0: none */
     bool disconnected;  /* allowed without a connection */
@@ -138,8 +139,14 @@ static const char *handle_open(VmbusBus *bus, const VmbusLetter *letter)
         .open_result = {.relid = msg->relid, .openid = msg->openid}};
     const char *why = "The guest opened a channel that it has not got.";
 
-    if (chan) {
-        why = vmbus_channel_open(chan, msg);
+    if (!(bus->features & VMBUS_FEATURE_GUEST_SIGNAL)) {
+        if (chan) {
+            why = vmbus_channel_open(chan, msg, NULL);
+        }
+    } else if (letter->len < sizeof(VmbusMsgOpen2)) {
+        why = "The guest opened a channel and did not say how to signal it.";
+    } else if (chan) {
+        why = vmbus_channel_open(chan, msg, &letter->msg.open2);
     }
     reply.open_result.status =
         why ? VMBUS_STATUS_UNSUCCESSFUL : VMBUS_STATUS_SUCCESS;
@@ -295,12 +302,22 @@ static const VmbusMessageKind kinds[VMBUS_MSG_COUNT] = {
     [VMBUS_MSG_MODIFYCHANNEL_RESPONSE] = {"MODIFYCHANNEL_RESPONSE",
                                           .refusal = from_host},
     [VMBUS_MSG_MODIFY_CONNECTION] = {"MODIFY_CONNECTION",
-                                     .refusal = later_version},
+                                     vmbus_handle_modify_connection,
+                                     .min_version = VMBUS_VERSION_6_0,
+                                     .feature = VMBUS_FEATURE_MODIFY_CONNECTION,
+                                     .min_len =
+                                         sizeof(VmbusMsgModifyConnection)},
     [VMBUS_MSG_MODIFY_CONNECTION_RESPONSE] = {"MODIFY_CONNECTION_RESPONSE",
                                               .refusal = from_host},
-    [VMBUS_MSG_PAUSE] = {"PAUSE", .refusal = later_version},
+    [VMBUS_MSG_PAUSE] = {"PAUSE", vmbus_handle_pause,
+                         .min_version = VMBUS_VERSION_6_0,
+                         .feature = VMBUS_FEATURE_PAUSE_RESUME,
+                         .min_len = sizeof(VmbusMsgHeader)},
     [VMBUS_MSG_PAUSE_RESPONSE] = {"PAUSE_RESPONSE", .refusal = from_host},
-    [VMBUS_MSG_RESUME] = {"RESUME", .refusal = later_version},
+    [VMBUS_MSG_RESUME] = {"RESUME", vmbus_handle_resume,
+                          .min_version = VMBUS_VERSION_6_0,
+                          .feature = VMBUS_FEATURE_PAUSE_RESUME,
+                          .min_len = sizeof(VmbusMsgHeader)},
 };
 
 static const VmbusMessageKind *find_kind(uint32_t type)
@@ -346,6 +363,14 @@ static const char *validate_message(const VmbusBus *bus,
     }
     if (bus->state == VMBUS_CONNECTED && bus->version < kind->min_version) {
         return later_version;
+    }
+    if (kind->feature & ~bus->features) {
+        return "The guest sent a message of a feature that it did not ask for.";
+    }
+    if (bus->paused && kind->handle != vmbus_handle_resume &&
+        kind->handle != vmbus_handle_unload &&
+        kind->handle != vmbus_handle_initiate_contact) {
+        return "The guest sent a message while it had paused the bus.";
     }
     return kind->refusal;
 }

@@ -20,7 +20,8 @@ enum {
     BUS_FLYING,       /* one that was, and is not in its slot */
     BUS_CHANNEL,
     BUS_GPADL,
-    BUS_SENDERS, /* 32-bit relids of channels with messages, in their order */
+    BUS_SENDERS,   /* 32-bit relids of channels with messages, in their order */
+    BUS_CLIENT_ID, /* 16 bytes; or missing */
 };
 
 /* Items of a letter, a channel and a GPADL. */
@@ -40,6 +41,10 @@ typedef struct SavedBus {
     bool offers_requested, send_alloffers;
     uint64_t messages_in, messages_out, messages_refused, connects;
     uint64_t interrupt_gfn; /* page of versions before 2.4; else 0 */
+    uint32_t features;      /* from 6.0 on */
+    bool paused;
+    VmbusGuid client_id;
+    bool has_client_id;
 } SavedBus;
 
 typedef struct SavedRings {
@@ -48,6 +53,7 @@ typedef struct SavedRings {
     uint32_t in_read, in_published, in_write_seen;
     bool in_masked;
     uint32_t out_write, out_read_seen, out_pending;
+    uint32_t signal_id, event_flag; /* if the guest chose them */
 } SavedRings;
 
 typedef struct SavedChannel {

@@ -7,9 +7,6 @@
 #include "bus/state-format.h"
 #include "bus/state.h"
 
-/* Connection ids up to this one are not for channels. */
-#define LAST_MESSAGE_CONNECTION 16u
-
 /* Comparing */
 
 static const char *validate_connection(const StateLoader *loader)
@@ -19,8 +16,8 @@ static const char *validate_connection(const StateLoader *loader)
 
     if (saved->state == VMBUS_DISCONNECTED) {
         if (saved->version || saved->offers_requested ||
-            saved->send_alloffers || saved->interrupt_gfn ||
-            loader->gpadls->len) {
+            saved->send_alloffers || saved->interrupt_gfn || saved->features ||
+            saved->paused || loader->gpadls->len) {
             return "The saved state has parts of a connection, and none.";
         }
         return NULL;
@@ -33,6 +30,11 @@ static const char *validate_connection(const StateLoader *loader)
     if (!saved->interrupt_gfn != (saved->version >= VMBUS_VERSION_2_4)) {
         return "The saved state has an interrupt page, or none, in spite of "
                "its version.";
+    }
+    if ((saved->features & ~vmbus_version_features(saved->version)) ||
+        (saved->paused && !(saved->features & VMBUS_FEATURE_PAUSE_RESUME))) {
+        return "The guest is connected with features that this bus does not "
+               "have.";
     }
     if (saved->sint == 0) {
         return "The synthetic interrupt for messages is out of range.";
@@ -54,7 +56,8 @@ static const char *validate_channel(const StateLoader *loader,
     if (saved->subchannel) {
         return "The saved state has a sub-channel, which this version lacks.";
     }
-    if (saved->relid == 0 || saved->connection_id <= LAST_MESSAGE_CONNECTION) {
+    if (saved->relid == 0 ||
+        saved->connection_id < VMBUS_CONNECTION_ID_FIRST_FREE) {
         return "The saved state has a channel whose ids are out of range.";
     }
     if (saved->has_rings != (saved->state == VMBUS_CHANNEL_OPEN)) {
@@ -254,6 +257,9 @@ static void apply_connection(StateLoader *loader)
     bus->in_flight = loader->flying.len != 0;
     if (saved->state == VMBUS_CONNECTED) {
         bus->version = saved->version;
+        bus->features = saved->features;
+        bus->paused = saved->paused;
+        bus->client_id = saved->client_id;
         bus->target_vp = saved->target_vp;
         bus->sint = saved->sint;
         bus->offers_requested = saved->offers_requested;
@@ -331,23 +337,30 @@ static const char *apply_rings(VmbusChannel *chan, const SavedRings *saved)
 
 static const char *apply_open(VmbusBus *bus, const SavedChannel *saved)
 {
-    VmbusMsgOpen msg = {
-        .relid = saved->relid,
-        .gpadl = saved->rings.gpadl,
-        .target_vp = saved->rings.target_vp,
-        .downstream_offset = saved->rings.downstream_offset,
+    bool chosen = bus->features & VMBUS_FEATURE_GUEST_SIGNAL;
+    VmbusMsgOpen2 msg2 = {
+        .open = {.relid = saved->relid,
+                 .gpadl = saved->rings.gpadl,
+                 .target_vp = saved->rings.target_vp,
+                 .downstream_offset = saved->rings.downstream_offset},
+        .connection_id = saved->rings.signal_id,
+        .event_flag = saved->rings.event_flag,
     };
+    const VmbusMsgOpen *msg = &msg2.open;
     VmbusChannel *chan = saved->chan;
     const uint64_t *pages = NULL;
     uint32_t count = 0;
     VmbusGpadl *gpadl;
     const char *why;
 
-    why = vmbus_channel_validate_open(chan, &msg, &pages, &count);
+    why = vmbus_channel_validate_open(chan, msg, &pages, &count);
+    if (!why) {
+        why = vmbus_channel_choose_signals(chan, chosen ? &msg2 : NULL);
+    }
     if (why) {
         return why;
     }
-    gpadl = vmbus_gpadl_find(&bus->gpadls, msg.gpadl);
+    gpadl = vmbus_gpadl_find(&bus->gpadls, msg->gpadl);
     if (gpadl->in_use) {
         return "Two channels have their rings in one GPADL.";
     }
@@ -356,7 +369,7 @@ static const char *apply_open(VmbusBus *bus, const SavedChannel *saved)
         why = apply_rings(chan, &saved->rings);
     }
     if (!why) {
-        why = vmbus_channel_route(chan, msg.target_vp);
+        why = vmbus_channel_route(chan, msg->target_vp);
     }
     if (why) {
         vmbus_channel_detach(chan);

@@ -180,6 +180,9 @@ static const char *bus_item(void *opaque, const VmbusBlobItem *item)
         return read_gpadl(loader, item);
     case BUS_SENDERS:
         return read_senders(loader, item);
+    case BUS_CLIENT_ID:
+        return read_guid(item, &loader->saved.client_id,
+                         &loader->saved.has_client_id);
     default:
         return vmbus_blob_unknown;
     }

@@ -18,6 +18,8 @@ static const VmbusBlobField bus_fields[] = {
     B(9, messages_refused, U64),
     B(10, connects, U64),
     B(11, interrupt_gfn, U64 >> VMBUS_PAGE_SHIFT),
+    VMBUS_BLOB_LATER(12, SavedBus, features, U32),
+    VMBUS_BLOB_LATER(13, SavedBus, paused, 1),
 };
 
 #define L(tag, member, max) VMBUS_BLOB_FIELD(tag, VmbusLetter, member, max)
@@ -61,6 +63,8 @@ static const VmbusBlobField ring_fields[] = {
     R(8, out_write, U32),
     R(9, out_read_seen, U32),
     R(10, out_pending, U32),
+    VMBUS_BLOB_LATER(11, SavedRings, signal_id, VMBUS_CONNECTION_ID_MASK),
+    VMBUS_BLOB_LATER(12, SavedRings, event_flag, VMBUS_RELID_COUNT - 1),
 };
 
 #define G(tag, member, max) VMBUS_BLOB_FIELD(tag, SavedGpadl, member, max)
@@ -116,6 +120,8 @@ static void put_rings(GByteArray *blob, const VmbusChannel *chan)
         .out_write = chan->out.write,
         .out_read_seen = chan->out.read_seen,
         .out_pending = chan->out.pending,
+        .signal_id = chan->signal_id,
+        .event_flag = chan->event_flag,
     };
     guint place = vmbus_blob_open(blob, CHANNEL_RINGS);
 
@@ -246,6 +252,8 @@ GByteArray *vmbus_bus_save(const VmbusBus *bus, bool delivered,
         .messages_refused = bus->messages_refused,
         .connects = bus->connects,
         .interrupt_gfn = bus->interrupt_gfn,
+        .features = bus->features,
+        .paused = bus->paused,
     };
     GByteArray *blob;
 
@@ -255,6 +263,10 @@ GByteArray *vmbus_bus_save(const VmbusBus *bus, bool delivered,
     }
     blob = vmbus_blob_new(STATE_MAGIC, STATE_VERSION);
     put_fields(blob, STATE_FIELDS_BUS, &saved);
+    if (bus->features & VMBUS_FEATURE_CLIENT_ID) {
+        vmbus_blob_put(blob, BUS_CLIENT_ID, &bus->client_id,
+                       sizeof(bus->client_id));
+    }
     for (uint32_t i = 1; i < VMBUS_RELID_COUNT; i++) {
         if (bus->channels[i]) {
             put_channel(blob, bus->channels[i]);

@@ -35,6 +35,16 @@
 #define VMBUS_VERSION_5_3  VMBUS_VERSION(5, 3) /* Windows Server 2022 */
 #define VMBUS_VERSION_6_0  VMBUS_VERSION(6, 0)
 
+/* Features, which 6.0 and later versions agree on one by one. */
+#define VMBUS_FEATURE_GUEST_SIGNAL       0x01u /* VmbusMsgOpen2 */
+#define VMBUS_FEATURE_REDIRECT_INTERRUPT 0x02u
+#define VMBUS_FEATURE_MODIFY_CONNECTION  0x04u
+#define VMBUS_FEATURE_CLIENT_ID          0x08u /* VmbusMsgInitiateContact2 */
+#define VMBUS_FEATURE_CONFIDENTIAL       0x10u
+#define VMBUS_FEATURE_PAUSE_RESUME       0x20u
+#define VMBUS_FEATURE_SERVER_MONITOR     0x40u
+#define VMBUS_FEATURE_PINNED_MEMORY      0x80u
+
 /* Connections on which a guest posts its messages. */
 #define VMBUS_MESSAGE_CONNECTION_ID             1
 #define VMBUS_MULTICLIENT_MESSAGE_CONNECTION_ID 4
@@ -53,6 +63,10 @@
  * has 2048, and Linux takes flag 0 for something else.
  */
 #define VMBUS_RELID_COUNT 2048
+
+/* Connection ids have 24 bits; the host's own services have the first ones. */
+#define VMBUS_CONNECTION_ID_MASK       0xffffffu
+#define VMBUS_CONNECTION_ID_FIRST_FREE 17u
 
 /* Target VP of a channel that shall not interrupt. */
 #define VMBUS_VP_NONE 0xffffffffu
@@ -157,6 +171,16 @@ typedef struct VmbusMsgOpen {
 } VmbusMsgOpen;
 _Static_assert(sizeof(VmbusMsgOpen) == 148, "open");
 
+/* With VMBUS_FEATURE_GUEST_SIGNAL. */
+typedef struct VmbusMsgOpen2 {
+    VmbusMsgOpen open;
+    uint32_t connection_id; /* what the guest will signal */
+    uint16_t event_flag;    /* what it wants to be signalled by */
+    uint16_t flags;         /* of VMBUS_FEATURE_REDIRECT_INTERRUPT */
+} VmbusMsgOpen2;
+_Static_assert(sizeof(VmbusMsgOpen2) == 156, "open");
+_Static_assert(offsetof(VmbusMsgOpen2, event_flag) == 152, "open");
+
 typedef struct VmbusMsgOpenResult {
     VmbusMsgHeader header;
     uint32_t relid;
@@ -222,6 +246,13 @@ typedef struct VmbusMsgInitiateContact {
 } VmbusMsgInitiateContact;
 _Static_assert(sizeof(VmbusMsgInitiateContact) == 40, "initiate contact");
 
+/* With VMBUS_FEATURE_CLIENT_ID. */
+typedef struct VmbusMsgInitiateContact2 {
+    VmbusMsgInitiateContact contact;
+    VmbusGuid client_id; /* which kind of driver it is */
+} VmbusMsgInitiateContact2;
+_Static_assert(sizeof(VmbusMsgInitiateContact2) == 56, "initiate contact");
+
 /* Before 6.0; older guests take the part that they know. */
 typedef struct VmbusMsgVersionResponse {
     VmbusMsgHeader header;
@@ -232,6 +263,28 @@ typedef struct VmbusMsgVersionResponse {
     uint32_t connection_id;
 } VmbusMsgVersionResponse;
 _Static_assert(sizeof(VmbusMsgVersionResponse) == 16, "version response");
+
+/* For a version of 6.0 or later that is supported. */
+typedef struct VmbusMsgVersionResponse2 {
+    VmbusMsgVersionResponse response;
+    uint32_t features; /* those asked for that the host has */
+} VmbusMsgVersionResponse2;
+_Static_assert(sizeof(VmbusMsgVersionResponse2) == 20, "version response");
+
+typedef struct VmbusMsgModifyConnection {
+    VmbusMsgHeader header;
+    uint64_t monitor_page1; /* host to guest */
+    uint64_t monitor_page2; /* guest to host */
+} VmbusMsgModifyConnection;
+_Static_assert(sizeof(VmbusMsgModifyConnection) == 24, "modify connection");
+
+/* One byte of payload on the wire: 9 in all. */
+typedef struct VmbusMsgModifyConnectionResponse {
+    VmbusMsgHeader header;
+    uint8_t connection_state; /* VMBUS_CONNECT_* */
+} __attribute__((packed)) VmbusMsgModifyConnectionResponse;
+_Static_assert(sizeof(VmbusMsgModifyConnectionResponse) == 9,
+               "modify response");
 
 typedef struct VmbusMsgTlConnectRequest {
     VmbusMsgHeader header;
@@ -268,6 +321,7 @@ typedef union VmbusMsg {
     VmbusMsgOffer offer;
     VmbusMsgRelid relid;
     VmbusMsgOpen open;
+    VmbusMsgOpen2 open2;
     VmbusMsgOpenResult open_result;
     VmbusMsgGpadlHeader gpadl_header;
     VmbusMsgGpadlBody gpadl_body;
@@ -275,7 +329,11 @@ typedef union VmbusMsg {
     VmbusMsgGpadlTeardown gpadl_teardown;
     VmbusMsgGpadlTorndown gpadl_torndown;
     VmbusMsgInitiateContact initiate_contact;
+    VmbusMsgInitiateContact2 initiate_contact2;
     VmbusMsgVersionResponse version_response;
+    VmbusMsgVersionResponse2 version_response2;
+    VmbusMsgModifyConnection modify_connection;
+    VmbusMsgModifyConnectionResponse modify_connection_response;
     VmbusMsgTlConnectRequest tl_connect_request;
     VmbusMsgTlConnectResult tl_connect_result;
     VmbusMsgModifyChannel modify_channel;

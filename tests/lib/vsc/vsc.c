@@ -59,6 +59,7 @@ uint64_t *vsc_interrupt_bits(Vsc *vsc, bool to_host)
 bool vsc_connect(Vsc *vsc, uint32_t version)
 {
     VmbusMsgInitiateContact *contact;
+    uint32_t len = sizeof(*contact);
     VmbusMsg msg;
 
     vsc_head(&msg, VMBUS_MSG_INITIATE_CONTACT);
@@ -73,7 +74,13 @@ bool vsc_connect(Vsc *vsc, uint32_t version)
         contact->msg_sint = vsc->sint;
         vsc->conn_id = VMBUS_MULTICLIENT_MESSAGE_CONNECTION_ID;
     }
-    if (vsc_post(vsc, contact, sizeof(*contact)) != VMBUS_POST_OK ||
+    if (version >= VMBUS_VERSION_6_0) {
+        contact->feature_flags = vsc->asked;
+        msg.initiate_contact2.client_id = vsc->client_id;
+        len = sizeof(msg.initiate_contact2);
+    }
+    vsc->features = 0;
+    if (vsc_post(vsc, contact, len) != VMBUS_POST_OK ||
         !vsc_expect(vsc, VMBUS_MSG_VERSION_RESPONSE, &msg,
                     sizeof(msg.version_response)) ||
         !msg.version_response.supported ||
@@ -81,6 +88,9 @@ bool vsc_connect(Vsc *vsc, uint32_t version)
         return false;
     }
     vsc->version = version;
+    if (version >= VMBUS_VERSION_6_0) {
+        vsc->features = msg.version_response2.features;
+    }
     if (version >= VMBUS_VERSION_5_0) {
         vsc->conn_id = msg.version_response.connection_id;
     }
@@ -238,6 +248,7 @@ VscChannel *vsc_open(Vsc *vsc, const VmbusMsgOffer *offer, uint32_t out_pages,
 {
     VscChannel *chan = g_new0(VscChannel, 1);
     VmbusMsg msg;
+    uint32_t len = sizeof(msg.open);
 
     chan->vsc = vsc;
     chan->relid = chan->openid = offer->relid;
@@ -248,13 +259,21 @@ VscChannel *vsc_open(Vsc *vsc, const VmbusMsgOffer *offer, uint32_t out_pages,
     init_rings(chan, out_pages);
     chan->gpadl =
         vsc_create_gpadl(vsc, chan->relid, chan->first_gfn, chan->pages);
+    chan->event_flag = chan->relid;
     vsc_head(&msg, VMBUS_MSG_OPENCHANNEL);
+    if (vsc->features & VMBUS_FEATURE_GUEST_SIGNAL) {
+        chan->event_flag = 2047 - chan->relid;
+        chan->connection_id = 0xabc000 + chan->relid;
+        msg.open2.event_flag = chan->event_flag;
+        msg.open2.connection_id = chan->connection_id;
+        len = sizeof(msg.open2);
+    }
     msg.open.relid = chan->relid;
     msg.open.openid = chan->openid;
     msg.open.gpadl = chan->gpadl;
     msg.open.target_vp = target_vp;
     msg.open.downstream_offset = out_pages;
-    vsc_post(vsc, &msg, sizeof(msg.open));
+    vsc_post(vsc, &msg, len);
     if (!vsc_expect(vsc, VMBUS_MSG_OPENCHANNEL_RESULT, &msg,
                     sizeof(msg.open_result)) ||
         msg.open_result.relid != chan->relid ||
@@ -331,7 +350,7 @@ bool vsc_interrupted(VscChannel *chan)
 
     if (!vsc_has_interrupt_page(vsc)) {
         return vsc_machine_take_flag(vsc->machine, chan->target_vp, vsc->sint,
-                                     chan->relid);
+                                     chan->event_flag);
     }
     if (!vsc_machine_take_flag(vsc->machine, 0, vsc->sint, 0)) {
         return false;

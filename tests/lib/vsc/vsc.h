@@ -16,6 +16,9 @@ typedef struct Vsc {
     uint8_t sint;
     uint32_t version;       /* 0: not connected */
     uint32_t conn_id;       /* for messages */
+    uint32_t asked;         /* features to ask a host of 6.0 for */
+    uint32_t features;      /* that were agreed */
+    VmbusGuid client_id;    /* if one of them is to have it */
     uint32_t next_gpadl;    /* id */
     uint64_t interrupt_gfn; /* before 2.4: the interrupt page */
     GArray *offers;         /* VmbusMsgOffer */
@@ -24,6 +27,7 @@ typedef struct Vsc {
 typedef struct VscChannel {
     Vsc *vsc;
     uint32_t relid, connection_id, target_vp, openid;
+    uint16_t event_flag;
     uint32_t gpadl;
     uint64_t first_gfn;
     uint32_t pages;

@@ -58,6 +58,8 @@ static void test_messages(Fixture *fix, gconstpointer data)
           "The list of channels that have messages is wrong.");
     BREAK(fix, chan->to_send, VMBUS_SEND_OFFER,
           "A channel is to be offered twice.");
+    BREAK(fix, bus->features, 1,
+          "The bus has features that its version has not.");
     BREAK(fix, bus->version, VMBUS_VERSION_1_1,
           "The interrupt page and the version disagree.");
     BREAK(fix, chan->to_send, VMBUS_SEND_RESCIND,

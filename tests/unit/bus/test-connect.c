@@ -5,7 +5,7 @@
 static const uint32_t all_versions[] = {
     VMBUS_VERSION_0_13, VMBUS_VERSION_1_1, VMBUS_VERSION_2_4, VMBUS_VERSION_3_0,
     VMBUS_VERSION_4_0,  VMBUS_VERSION_4_1, VMBUS_VERSION_5_0, VMBUS_VERSION_5_1,
-    VMBUS_VERSION_5_2,  VMBUS_VERSION_5_3,
+    VMBUS_VERSION_5_2,  VMBUS_VERSION_5_3, VMBUS_VERSION_6_0,
 };
 
 static void test_versions(Fixture *fix, gconstpointer data)
@@ -60,7 +60,7 @@ static void test_version_response(Fixture *fix, gconstpointer data)
     g_assert_true(vsc_next(fix->vsc, &msg, &len));
     g_assert_cmpmem(&msg, len, from_5, sizeof(from_5));
 
-    initiate(&msg, VMBUS_VERSION_6_0, 0, 2);
+    initiate(&msg, VMBUS_VERSION(6, 1), 0, 2);
     fixture_post(fix, &msg, sizeof(msg.initiate_contact));
     g_assert_true(vsc_next(fix->vsc, &msg, &len));
     g_assert_cmpmem(&msg, len, refused, sizeof(refused));
@@ -75,7 +75,7 @@ static void test_unknown_versions(Fixture *fix, gconstpointer data)
         VMBUS_VERSION(2, 5),
         VMBUS_VERSION(3, 1),
         VMBUS_VERSION(5, 4),
-        VMBUS_VERSION_6_0,
+        VMBUS_VERSION(6, 1),
         0xffffffff,
     };
 

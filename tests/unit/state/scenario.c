@@ -381,6 +381,23 @@ static void rescind_waits(Side *side)
     side->channels[1] = NULL;
 }
 
+/* The guest chose numbers, and wants no message just now. */
+static void features(Side *side)
+{
+    VmbusMsg msg;
+
+    side->vsc->asked = VMBUS_FEATURE_GUEST_SIGNAL | VMBUS_FEATURE_CLIENT_ID |
+                       VMBUS_FEATURE_PAUSE_RESUME;
+    memset(&side->vsc->client_id, 0x5a, sizeof(VmbusGuid));
+    g_assert_true(vsc_connect(side->vsc, VMBUS_VERSION_6_0));
+    g_assert_true(vsc_request_offers(side->vsc));
+    side->channels[0] = vsc_open(side->vsc, offer_of(side, 0), 3, 4, 1);
+    g_assert_nonnull(side->channels[0]);
+    vsc_head(&msg, VMBUS_MSG_PAUSE);
+    vsc_post(side->vsc, &msg, sizeof(msg.header));
+    g_assert_true(vsc_expect(side->vsc, VMBUS_MSG_PAUSE_RESPONSE, &msg, 8));
+}
+
 const Scenario scenarios[] = {
     {"disconnected", nothing, 0},
     {"contact-unread", contact_unread, 0},
@@ -398,5 +415,6 @@ const Scenario scenarios[] = {
     {"rescinded", rescinded, 1},
     {"rescind-waits", rescind_waits, 1},
     {"old-version", old_version, 0},
+    {"features", features, 0},
 };
 const size_t scenario_count = G_N_ELEMENTS(scenarios);
