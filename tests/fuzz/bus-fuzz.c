@@ -1,7 +1,36 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include <errno.h>
+#include <sanitizer/asan_interface.h>
 
 #include "bus-fuzz.h"
+
+VmbusRingResult __real_vmbus_channel_receive(VmbusChannel *chan,
+                                             VmbusPacket *pkt);
+VmbusRingResult __wrap_vmbus_channel_receive(VmbusChannel *chan,
+                                             VmbusPacket *pkt);
+
+/*
+ * Stands before the real function (by the linker's option --wrap): the
+ * channel's buffer ends where the packet does, so that a device that reads
+ * behind it is found.
+ */
+VmbusRingResult __wrap_vmbus_channel_receive(VmbusChannel *chan,
+                                             VmbusPacket *pkt)
+{
+    VmbusRingResult result;
+
+    if (chan->packet) {
+        ASAN_UNPOISON_MEMORY_REGION(chan->packet, VMBUS_MAX_PACKET_SIZE);
+    }
+    result = __real_vmbus_channel_receive(chan, pkt);
+    if (result == VMBUS_RING_OK) {
+        uint32_t len = pkt->header_len + pkt->data_len;
+
+        ASAN_POISON_MEMORY_REGION(chan->packet + len,
+                                  VMBUS_MAX_PACKET_SIZE - len);
+    }
+    return result;
+}
 
 /* The bus's hook has no argument of its own. */
 static bool fail_alloc;
@@ -160,6 +189,7 @@ void fuzz_bus_check(FuzzBus *f)
 {
     const char *why = vmbus_bus_check(f->bus);
     unsigned open_count = 0, routed = 0;
+    bool page = f->bus->interrupt_page;
 
     fuzz_require(!why, why);
     for (unsigned i = 0; i < FUZZ_DEVICES; i++) {
@@ -177,8 +207,10 @@ void fuzz_bus_check(FuzzBus *f)
                      "A device was not told that its channel opened or "
                      "closed.");
     }
-    fuzz_require(f->machine->mapped == open_count,
+    fuzz_require(f->machine->mapped == open_count + page,
                  "The mappings are not those of the open channels.");
+    fuzz_require(!f->machine->shared_conn_id == !page,
+                 "The interrupt page has no listener, or a listener no page.");
     fuzz_require(f->machine->routes == routed,
                  "The routes are not those of the open channels.");
     fuzz_require(g_hash_table_size(f->machine->listeners) == open_count,
@@ -247,13 +279,16 @@ static FuzzDevice *device_of(FuzzBus *f, const VmbusMsgOffer *offer)
 
 static void behave(FuzzBus *f)
 {
+    static const uint32_t versions[] = {VMBUS_VERSION_5_3, VMBUS_VERSION_2_4,
+                                        VMBUS_VERSION_0_13};
+    uint32_t version = versions[f->bus->connects % G_N_ELEMENTS(versions)];
     static const char text[16] = "are you there?";
     const VmbusMsgOffer *offer;
     unsigned offered = 0;
     VscChannel *chan;
     uint8_t buf[64];
 
-    fuzz_require(vsc_connect(f->vsc, VMBUS_VERSION_5_3),
+    fuzz_require(vsc_connect(f->vsc, version),
                  "A good guest could not connect.");
     fuzz_require(vsc_request_offers(f->vsc),
                  "A good guest did not get the offers.");

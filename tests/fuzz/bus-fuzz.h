@@ -71,6 +71,7 @@ FuzzStepFn fuzz_step_post;     /* a message, of any kind */
 FuzzStepFn fuzz_step_take;     /* the guest reads a slot and says EOM */
 FuzzStepFn fuzz_step_lost;     /* the message under way fails for good */
 FuzzStepFn fuzz_step_signal;   /* the guest signals a channel */
+FuzzStepFn fuzz_step_bits;     /* ... by the interrupt page */
 FuzzStepFn fuzz_step_scribble; /* the guest writes to its memory */
 FuzzStepFn fuzz_step_packet;   /* ... a packet, where a ring may be */
 FuzzStepFn fuzz_step_send;     /* a device sends */

@@ -7,8 +7,8 @@
 
 #include "bus-fuzz.h"
 
-#define RELIDS    5
-#define GPADL_IDS 6
+#define RELIDS    4
+#define GPADL_IDS 4
 
 typedef enum FieldKind {
     FIELD_RELID,
@@ -16,7 +16,8 @@ typedef enum FieldKind {
     FIELD_VP,
     FIELD_VERSION,
     FIELD_SINT,
-    FIELD_SMALL, /* 0 to 15: an offset in pages, an openid, a flag */
+    FIELD_PLACE, /* of the second ring, in pages */
+    FIELD_SMALL, /* 0 to 15: an openid, a flag */
     FIELD_RAW,   /* mostly 0 */
 } FieldKind;
 
@@ -50,7 +51,8 @@ static uint64_t field_value(FuzzInput *in, const Field *field)
     } likely[] = {
         [FIELD_RELID] = {1, RELIDS},   [FIELD_GPADL] = {1, GPADL_IDS},
         [FIELD_VP] = {0, VSC_MAX_VPS}, [FIELD_SINT] = {1, VMBUS_SINT_COUNT - 1},
-        [FIELD_SMALL] = {0, 16},       [FIELD_RAW] = {0, 1},
+        [FIELD_PLACE] = {2, 4},        [FIELD_SMALL] = {0, 16},
+        [FIELD_RAW] = {0, 1},
     };
 
     if (field->kind == FIELD_VERSION && fuzz_chance(in, 80)) {
@@ -79,6 +81,19 @@ static uint32_t put_pages(FuzzInput *in, VmbusMsg *msg, uint32_t len,
 
     for (uint32_t i = 0; i < count; i++) {
         len = put_word(msg, len, first + i);
+    }
+    return len;
+}
+
+/* Old guests give a page where newer ones say how messages shall come. */
+static uint32_t contact_tail(FuzzInput *in, VmbusMsg *msg, uint32_t len)
+{
+    VmbusMsgInitiateContact *contact = &msg->initiate_contact;
+
+    if (contact->version < VMBUS_VERSION_5_0) {
+        contact->interrupt_page = fuzz_value(in, 8, 0, FUZZ_PAGES)
+                                  << VMBUS_PAGE_SHIFT;
+        contact->interrupt_page |= fuzz_value(in, 2, 0, 1);
     }
     return len;
 }
@@ -123,7 +138,7 @@ static uint32_t gpadl_body_tail(FuzzInput *in, VmbusMsg *msg, uint32_t len)
 static const Shape shapes[] = {
     {VMBUS_MSG_INITIATE_CONTACT,
      sizeof(VmbusMsgInitiateContact),
-     NULL,
+     contact_tail,
      6,
      {F(VmbusMsgInitiateContact, version, FIELD_VERSION),
       F(VmbusMsgInitiateContact, target_vp, FIELD_VP),
@@ -157,7 +172,7 @@ static const Shape shapes[] = {
      5,
      {F(VmbusMsgOpen, relid, FIELD_RELID), F(VmbusMsgOpen, openid, FIELD_SMALL),
       F(VmbusMsgOpen, gpadl, FIELD_GPADL), F(VmbusMsgOpen, target_vp, FIELD_VP),
-      F(VmbusMsgOpen, downstream_offset, FIELD_SMALL)}},
+      F(VmbusMsgOpen, downstream_offset, FIELD_PLACE)}},
     {VMBUS_MSG_CLOSECHANNEL,
      sizeof(VmbusMsgRelid),
      NULL,
@@ -257,6 +272,14 @@ void fuzz_step_signal(FuzzBus *f, FuzzInput *in)
 
     vsc_machine_signal(f->machine,
                        how < 240 ? 0x2001u + how % RELIDS : fuzz_number(in, 4));
+}
+
+void fuzz_step_bits(FuzzBus *f, FuzzInput *in)
+{
+    uint8_t *page = vsc_machine_page(f->machine, f->bus->interrupt_gfn);
+
+    page[VMBUS_PAGE_SIZE / 2 + fuzz_value(in, 2, 0, 1) % 2048] = fuzz_u8(in);
+    vsc_machine_signal(f->machine, VMBUS_EVENT_CONNECTION_ID);
 }
 
 void fuzz_step_scribble(FuzzBus *f, FuzzInput *in)

@@ -304,6 +304,33 @@ static void change_later(FuzzBus *f, FuzzInput *in)
     }
 }
 
+/* The descriptor changes while the host is at this very packet. */
+static void attack(FuzzBus *f, FuzzInput *in)
+{
+    VmbusRingIn *host = &rings.device->chan->in;
+    uint32_t index;
+
+    if (!rings.chan || !vmbus_channel_is_open(rings.device->chan)) {
+        return;
+    }
+    go_wild();
+    write_packet(f, in);
+    if (!rings.chan || !vmbus_channel_is_open(rings.device->chan)) {
+        return;
+    }
+    index = host->read + fuzz_below(in, 4) * 2;
+    if (host->read + 8 <= rings.chan->out.size &&
+        index % VMBUS_PAGE_SIZE <= VMBUS_PAGE_SIZE - 4) {
+        rings.changes[0] = (Change){
+            .countdown = 1 + fuzz_below(in, 8),
+            .at = rings.chan->out.pages[1 + index / VMBUS_PAGE_SIZE] +
+                  index % VMBUS_PAGE_SIZE,
+            .value = some_value(in),
+        };
+    }
+    receive_all();
+}
+
 /* Takes packets out of a ring as it is, and puts a descriptor in. */
 static void write_descriptor(FuzzBus *f, FuzzInput *in)
 {
@@ -382,6 +409,7 @@ static const FuzzStep steps[] = {
     {write_descriptor, 4},
     {reopen, 2},
     {hear, 1},
+    {attack, 6},
 };
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
