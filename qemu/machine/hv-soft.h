@@ -62,6 +62,11 @@ int hv_soft_set_sint(CPUState *cs, uint32_t sint);
 
 #else
 
+static inline bool hv_soft_enabled(void)
+{
+    return false;
+}
+
 static inline bool hv_soft_check(X86CPU *cpu, Error **errp)
 {
     return true;
