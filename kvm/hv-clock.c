@@ -32,6 +32,13 @@ bool hv_clock_calibrate(HvClock *clock, const HvClockSample *first,
     return true;
 }
 
+void hv_clock_anchor(HvClock *clock, uint64_t tsc, uint64_t time)
+{
+    if (clock->valid) {
+        clock->offset = (int64_t)(time - multiply_high(tsc, clock->scale));
+    }
+}
+
 uint64_t hv_clock_read(const HvClock *clock, uint64_t tsc)
 {
     return multiply_high(tsc, clock->scale) + (uint64_t)clock->offset;

@@ -34,6 +34,9 @@ typedef struct HvClockSample {
 bool hv_clock_calibrate(HvClock *clock, const HvClockSample *first,
                         const HvClockSample *last);
 
+/* Moves a clock, if it is valid, so that it reads @time at @tsc. */
+void hv_clock_anchor(HvClock *clock, uint64_t tsc, uint64_t time);
+
 /* Reference time at @tsc; @clock must be valid.  Wraps like the guest's. */
 uint64_t hv_clock_read(const HvClock *clock, uint64_t tsc);
 

@@ -75,7 +75,7 @@ static bool write_reset(HvVp *vp, uint32_t msr, uint64_t value)
 
 static bool read_runtime(HvVp *vp, uint32_t msr, uint64_t *value)
 {
-    *value = vp->partition->ops->vp_runtime(vp->partition->opaque, vp);
+    *value = hv_vp_runtime(vp);
     return true;
 }
 
@@ -96,8 +96,9 @@ static bool read_reference_tsc(HvVp *vp, uint32_t msr, uint64_t *value)
  * VP never combines old and new values.  A page that is not RAM is the
  * guest's matter: it reads what it reads there.
  */
-static void write_tsc_page(HvPartition *p, uint64_t gpa)
+void hv_tsc_page_write(HvPartition *p)
 {
+    uint64_t gpa = p->s.reference_tsc & HV_ABI_PAGE_MASK;
     HvTscPage page = {0};
     const uint32_t head = sizeof(page.sequence) + sizeof(page.reserved);
 
@@ -127,7 +128,7 @@ static bool write_reference_tsc(HvVp *vp, uint32_t msr, uint64_t value)
 
     p->s.reference_tsc = value;
     if (value & HVMSR_ENABLE) {
-        write_tsc_page(p, value & HV_ABI_PAGE_MASK);
+        hv_tsc_page_write(p);
     }
     return true;
 }

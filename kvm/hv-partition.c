@@ -50,6 +50,12 @@ void hv_vp_reset(HvVp *vp)
     hv_sint_refresh(vp);
 }
 
+uint64_t hv_vp_runtime(HvVp *vp)
+{
+    return vp->partition->ops->vp_runtime(vp->partition->opaque, vp) +
+           vp->runtime_offset;
+}
+
 uint64_t hv_partition_time(HvPartition *partition)
 {
     if (!__atomic_load_n(&partition->clock_ready, __ATOMIC_ACQUIRE)) {
@@ -60,7 +66,8 @@ uint64_t hv_partition_time(HvPartition *partition)
         __atomic_store_n(&partition->clock_ready, true, __ATOMIC_RELEASE);
     }
     if (!partition->clock.valid) {
-        return partition->ops->read_ns(partition->opaque) / 100;
+        return partition->ops->read_ns(partition->opaque) / 100 +
+               partition->ns_offset;
     }
     return hv_clock_read(&partition->clock,
                          partition->ops->read_tsc(partition->opaque));

@@ -191,6 +191,17 @@ void hv_stimers_retry(HvVp *vp)
     }
 }
 
+void hv_stimers_rearm(HvVp *vp)
+{
+    unsigned i;
+
+    for (i = 0; i < HV_ABI_STIMERS; i++) {
+        if (vp->s.stimer[i].deadline) {
+            wish(vp, i, vp->s.stimer[i].deadline);
+        }
+    }
+}
+
 void hv_stimers_reset(HvVp *vp)
 {
     unsigned i;

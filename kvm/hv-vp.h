@@ -144,7 +144,12 @@ struct HvPartition {
     const HvOps *ops;
     void *opaque;
     HvClock clock;
-    bool clock_ready; /* calibrated, or found impossible */
+    bool clock_ready;   /* calibrated, or found impossible */
+    uint64_t ns_offset; /* 100 ns; reference time without a valid clock is this
+                         * and the time since start */
+    /* Loaded from a saved state and not resumed yet; see hv-state.h. */
+    bool restored, saved_clock_ready;
+    uint64_t saved_time, saved_tsc, saved_ns;
     uint64_t apic_hz;
     /* What the hypercall page begins with; the machine's way to trap. */
     uint8_t hypercall_code[HV_HYPERCALL_CODE_MAX];
@@ -154,8 +159,9 @@ struct HvPartition {
 struct HvVp {
     HvVpState s;
     HvPartition *partition;
-    void *opaque;         /* the machine's */
-    uint64_t auto_eoi[4]; /* vectors of unmasked SINTs with auto-EOI */
+    void *opaque;            /* the machine's */
+    uint64_t auto_eoi[4];    /* vectors of unmasked SINTs with auto-EOI */
+    uint64_t runtime_offset; /* 100 ns on machines before this one */
 };
 
 /* @config has passed hv_config_check(). */
@@ -188,6 +194,13 @@ bool hv_sint_auto_eoi(const HvVp *vp, uint8_t vector);
 
 /* The deadline has come; early calls are harmless. */
 void hv_stimer_tick(HvVp *vp, unsigned timer);
+
+/* 100 ns that the VP has run, on all machines. */
+uint64_t hv_vp_runtime(HvVp *vp);
+/* Fills the reference TSC page, which is on, with a new sequence. */
+void hv_tsc_page_write(HvPartition *partition);
+/* Asks for the deadlines of all timers that run. */
+void hv_stimers_rearm(HvVp *vp);
 
 /* For the tables of hv-msr.c. */
 void hv_sint_write(HvVp *vp, unsigned sint, uint64_t value);
