@@ -4,7 +4,7 @@
 
 #include <glib.h>
 
-#include "devices/ic.h"
+#include "devices/ic-state.h"
 
 /* Hyper-V's period; Linux says so at its handler. */
 #define HEARTBEAT_PERIOD_NS (2 * UINT64_C(1000000000))
@@ -308,4 +308,109 @@ void vmbus_heartbeat_set_running(VmbusHeartbeat *hb, bool running)
         tell(hb);
         schedule(hb);
     }
+}
+
+/* Saved state */
+
+#define HEARTBEAT_STATE_MAGIC   0x42484d56u /* "VMHB" */
+#define HEARTBEAT_STATE_VERSION 1
+
+typedef struct SavedHeartbeat {
+    uint8_t contact, application;
+    uint64_t next_sequence, received, sequence;
+    bool has_last;
+    uint64_t last_age, since_age, next_in; /* ns */
+    IcPort *port;                          /* while loading */
+    VmbusChannel *chan;
+    bool has_port;
+} SavedHeartbeat;
+
+#define H(tag, member, max) VMBUS_BLOB_FIELD(tag, SavedHeartbeat, member, max)
+static const VmbusBlobField heartbeat_fields[] = {
+    H(1, contact, VMBUS_HEARTBEAT_LOST),
+    H(2, application, VMBUS_APPLICATION_STOPPED),
+    H(3, next_sequence, UINT64_MAX),
+    H(4, received, UINT64_MAX),
+    H(5, sequence, UINT64_MAX),
+    H(6, has_last, 1),
+    H(7, last_age, UINT64_MAX),
+    H(8, since_age, UINT64_MAX),
+    H(9, next_in, HEARTBEAT_PERIOD_NS),
+};
+
+static uint64_t distance(uint64_t from, uint64_t to)
+{
+    return to > from ? to - from : 0;
+}
+
+GByteArray *vmbus_heartbeat_save(const VmbusHeartbeat *hb)
+{
+    uint64_t now = hb->ops->now_ns(hb->opaque);
+    SavedHeartbeat saved = {
+        .contact = hb->contact,
+        .application = hb->application,
+        .next_sequence = hb->next_sequence,
+        .received = hb->received,
+        .sequence = hb->sequence,
+        .has_last = hb->last_ns != 0,
+        .last_age = distance(hb->last_ns, now),
+        .since_age = distance(hb->since_ns, now),
+        .next_in = MIN(distance(now, hb->next_ns), HEARTBEAT_PERIOD_NS),
+    };
+    GByteArray *blob =
+        vmbus_blob_new(HEARTBEAT_STATE_MAGIC, HEARTBEAT_STATE_VERSION);
+
+    vmbus_blob_put_fields(blob, heartbeat_fields,
+                          G_N_ELEMENTS(heartbeat_fields), &saved);
+    ic_save(&hb->port, blob);
+    return blob;
+}
+
+static const char *saved_item(void *opaque, const VmbusBlobItem *item)
+{
+    SavedHeartbeat *saved = opaque;
+
+    if (item->tag != IC_STATE_PORT) {
+        return vmbus_blob_unknown;
+    }
+    saved->has_port = true;
+    return ic_load(saved->port, saved->chan, item);
+}
+
+const char *vmbus_heartbeat_load(VmbusHeartbeat *hb, VmbusChannel *chan,
+                                 const void *data, size_t len)
+{
+    uint64_t now = hb->ops->now_ns(hb->opaque);
+    const uint8_t *at = data;
+    IcPort port = hb->port;
+    SavedHeartbeat saved = {.port = &port, .chan = chan};
+    const char *why;
+
+    why = vmbus_blob_begin(&at, &len, HEARTBEAT_STATE_MAGIC,
+                           HEARTBEAT_STATE_VERSION);
+    if (!why) {
+        why = vmbus_blob_read(at, len, heartbeat_fields,
+                              G_N_ELEMENTS(heartbeat_fields), &saved,
+                              saved_item, &saved);
+    }
+    if (why) {
+        return why;
+    }
+    if (!saved.has_port || !saved.next_sequence ||
+        (port.state == IC_CLOSED &&
+         saved.contact != VMBUS_HEARTBEAT_NO_CONTACT)) {
+        return "The saved heartbeat does not agree with itself.";
+    }
+    hb->port = port;
+    hb->contact = saved.contact;
+    hb->application = saved.application;
+    hb->next_sequence = saved.next_sequence;
+    hb->received = saved.received;
+    hb->sequence = saved.sequence;
+    /* 0 means that no answer ever came. */
+    hb->last_ns = saved.has_last ? MAX(distance(saved.last_age, now), 1) : 0;
+    hb->since_ns = distance(saved.since_age, now);
+    hb->next_ns = now + saved.next_in;
+    schedule(hb);
+    return NULL;
 }

@@ -115,6 +115,14 @@ static bool offered(uint32_t version, const uint32_t *versions, size_t count)
     return false;
 }
 
+bool ic_versions_offered(const IcPort *port)
+{
+    return offered(port->framework_version, framework_versions,
+                   G_N_ELEMENTS(framework_versions)) &&
+           offered(port->message_version, port->service->versions,
+                   port->service->version_count);
+}
+
 /* Ends because max_in_flight is below the number of ids. */
 static uint8_t free_id(IcPort *port)
 {

@@ -122,6 +122,8 @@ void ic_signalled(IcPort *port);
 IcSendResult ic_send(IcPort *port, const void *body, uint16_t len,
                      uint64_t cookie);
 
+/* Are the port's versions two of those that it offers? */
+bool ic_versions_offered(const IcPort *port);
 /* Sentence for people; NULL for IC_REFUSED_BY_SERVICE. */
 const char *ic_refusal_sentence(IcRefusal refusal);
 const char *ic_state_name(IcState state);

@@ -4,7 +4,7 @@
 
 #include <glib.h>
 
-#include "devices/ic.h"
+#include "devices/ic-state.h"
 
 struct VmbusShutdown {
     IcPort port;
@@ -322,4 +322,114 @@ VmbusShutdown *vmbus_shutdown_new(const VmbusShutdownOps *ops, void *opaque)
 void vmbus_shutdown_free(VmbusShutdown *sd)
 {
     g_free(sd);
+}
+
+/* Saved state */
+
+#define SHUTDOWN_STATE_MAGIC   0x44534d56u /* "VMSD" */
+#define SHUTDOWN_STATE_VERSION 1
+
+enum {
+    SHUTDOWN_BODY = IC_STATE_OWN, /* the request that found no room */
+};
+
+typedef struct SavedShutdown {
+    uint8_t state, mode;
+    uint64_t requests;
+    uint32_t last_status;
+    IcShutdown body;
+    bool has_body, has_port;
+    IcPort *port; /* while loading */
+    VmbusChannel *chan;
+} SavedShutdown;
+
+#define S(tag, member, max) VMBUS_BLOB_FIELD(tag, SavedShutdown, member, max)
+static const VmbusBlobField shutdown_fields[] = {
+    S(1, state, VMBUS_SHUTDOWN_ACCEPTED),
+    S(2, mode, VMBUS_SHUTDOWN_HIBERNATE),
+    S(3, requests, UINT64_MAX),
+    S(4, last_status, UINT32_MAX),
+};
+
+GByteArray *vmbus_shutdown_save(const VmbusShutdown *sd)
+{
+    SavedShutdown saved = {
+        .state = sd->state,
+        .mode = sd->mode,
+        .requests = sd->requests,
+        .last_status = sd->last_status,
+    };
+    GByteArray *blob =
+        vmbus_blob_new(SHUTDOWN_STATE_MAGIC, SHUTDOWN_STATE_VERSION);
+
+    vmbus_blob_put_fields(blob, shutdown_fields, G_N_ELEMENTS(shutdown_fields),
+                          &saved);
+    ic_save(&sd->port, blob);
+    if (sd->port.wants_room) {
+        vmbus_blob_put(blob, SHUTDOWN_BODY, &sd->body, sizeof(sd->body));
+    }
+    return blob;
+}
+
+static const char *saved_item(void *opaque, const VmbusBlobItem *item)
+{
+    SavedShutdown *saved = opaque;
+
+    switch (item->tag) {
+    case IC_STATE_PORT:
+        saved->has_port = true;
+        return ic_load(saved->port, saved->chan, item);
+    case SHUTDOWN_BODY:
+        if (item->len != sizeof(saved->body)) {
+            return "The saved shutdown has a request of a wrong size.";
+        }
+        memcpy(&saved->body, item->data, sizeof(saved->body));
+        saved->has_body = true;
+        return NULL;
+    default:
+        return vmbus_blob_unknown;
+    }
+}
+
+static bool state_fits(const SavedShutdown *saved, const IcPort *port)
+{
+    switch (port->state) {
+    case IC_CLOSED:
+        return saved->state == VMBUS_SHUTDOWN_CLOSED;
+    case IC_READY:
+        return saved->state >= VMBUS_SHUTDOWN_READY;
+    default:
+        return saved->state == VMBUS_SHUTDOWN_NEGOTIATING;
+    }
+}
+
+const char *vmbus_shutdown_load(VmbusShutdown *sd, VmbusChannel *chan,
+                                const void *data, size_t len)
+{
+    const uint8_t *at = data;
+    IcPort port = sd->port;
+    SavedShutdown saved = {.port = &port, .chan = chan};
+    const char *why;
+
+    why = vmbus_blob_begin(&at, &len, SHUTDOWN_STATE_MAGIC,
+                           SHUTDOWN_STATE_VERSION);
+    if (!why) {
+        why = vmbus_blob_read(at, len, shutdown_fields,
+                              G_N_ELEMENTS(shutdown_fields), &saved, saved_item,
+                              &saved);
+    }
+    if (why) {
+        return why;
+    }
+    if (!saved.has_port || saved.has_body != port.wants_room ||
+        !state_fits(&saved, &port)) {
+        return "The saved shutdown service does not agree with itself.";
+    }
+    sd->port = port;
+    sd->state = saved.state;
+    sd->mode = saved.mode;
+    sd->requests = saved.requests;
+    sd->last_status = saved.last_status;
+    sd->body = saved.body;
+    return NULL;
 }

@@ -5,6 +5,8 @@
 #ifndef VMBUS_SHUTDOWN_H
 #define VMBUS_SHUTDOWN_H
 
+#include <glib.h>
+
 #include "bus/channel.h"
 
 typedef struct VmbusShutdown VmbusShutdown;
@@ -16,19 +18,19 @@ typedef enum VmbusShutdownMode {
 } VmbusShutdownMode;
 
 typedef enum VmbusShutdownState {
-    VMBUS_SHUTDOWN_CLOSED,      /* the guest has not opened the service */
+    VMBUS_SHUTDOWN_CLOSED, /* the guest has not opened the service */
     VMBUS_SHUTDOWN_NEGOTIATING,
     VMBUS_SHUTDOWN_READY,
-    VMBUS_SHUTDOWN_REQUESTED,   /* asked; no answer yet */
-    VMBUS_SHUTDOWN_ACCEPTED,    /* the guest said yes and is at it */
+    VMBUS_SHUTDOWN_REQUESTED, /* asked; no answer yet */
+    VMBUS_SHUTDOWN_ACCEPTED,  /* the guest said yes and is at it */
 } VmbusShutdownState;
 
 /* How vmbus_shutdown_request() or the guest answered. */
 typedef enum VmbusShutdownResult {
     VMBUS_SHUTDOWN_OK,
-    VMBUS_SHUTDOWN_NOT_OPEN,      /* the service is not open in the guest */
-    VMBUS_SHUTDOWN_NOT_READY,     /* open, versions not agreed yet; or the
-                                   * guest said ERROR_NOT_READY */
+    VMBUS_SHUTDOWN_NOT_OPEN,  /* the service is not open in the guest */
+    VMBUS_SHUTDOWN_NOT_READY, /* open, versions not agreed yet; or the
+                               * guest said ERROR_NOT_READY */
     VMBUS_SHUTDOWN_IN_PROGRESS,
     VMBUS_SHUTDOWN_LOCKED,        /* the guest: a user session is locked */
     VMBUS_SHUTDOWN_NOT_SUPPORTED, /* mode unknown to the agreed version, or
@@ -73,6 +75,15 @@ void vmbus_shutdown_free(VmbusShutdown *sd);
 VmbusShutdownResult vmbus_shutdown_request(VmbusShutdown *sd,
                                            const VmbusShutdownRequest *req);
 void vmbus_shutdown_info(const VmbusShutdown *sd, VmbusShutdownInfo *info);
+/* The service in a saved machine.  The caller unrefs the array. */
+GByteArray *vmbus_shutdown_save(const VmbusShutdown *sd);
+/*
+ * Brings @sd to a saved state; @chan is its channel, which the bus has loaded.
+ * No op is called; the answer to a request that was under way is told when it
+ * comes.  NULL, or a static sentence; any bytes may be given.
+ */
+const char *vmbus_shutdown_load(VmbusShutdown *sd, VmbusChannel *chan,
+                                const void *data, size_t len);
 const char *vmbus_shutdown_state_name(VmbusShutdownState state);
 /* One sentence for people. */
 const char *vmbus_shutdown_result_sentence(VmbusShutdownResult result);
