@@ -493,10 +493,10 @@ static void poke(VmbusChannel *chan)
     }
 }
 
-void vmbus_bus_resume(VmbusBus *bus)
+bool vmbus_bus_resume(VmbusBus *bus)
 {
     if (!bus->held) {
-        return;
+        return false;
     }
     bus->held = false;
     if (bus->in_flight) {
@@ -512,4 +512,5 @@ void vmbus_bus_resume(VmbusBus *bus)
             poke(chan);
         }
     }
+    return true;
 }

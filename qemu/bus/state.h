@@ -48,8 +48,8 @@ bool vmbus_bus_load(VmbusBus *bus, const void *data, size_t len, char **err);
 /*
  * The machine runs (again).  After a load this sends what was under way, and
  * signals each open channel in both directions, as a signal may have been lost
- * on the way; otherwise it does nothing.
+ * on the way, and returns true; otherwise it does nothing.
  */
-void vmbus_bus_resume(VmbusBus *bus);
+bool vmbus_bus_resume(VmbusBus *bus);
 
 #endif

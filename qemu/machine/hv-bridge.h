@@ -11,7 +11,7 @@
 #include "qemu/uuid.h"
 #include "bus/bus.h"
 
-#define TYPE_VMBUS "vmbus"
+#define TYPE_VMBUS        "vmbus"
 #define TYPE_VMBUS_DEVICE "vmbus-dev"
 
 typedef struct HvBridge HvBridge;
@@ -37,9 +37,16 @@ struct HvDeviceClass {
     void *(*create)(HvDevice *dev, Error **errp);
     /* Frees the engine; its channel is gone. */
     void (*destroy)(HvDevice *dev);
+    /* The engine's state, which the caller unrefs; and back: NULL, or a static
+     * sentence.  Any bytes may be given. */
+    GByteArray *(*save)(HvDevice *dev);
+    const char *(*load)(HvDevice *dev, const void *data, size_t len);
     /* Adds what is special to this kind of device. */
     void (*describe)(HvDevice *dev, VMBusDeviceInfo *info);
 };
+
+/* Largest state of a device in a migration stream, in bytes. */
+#define HV_DEVICE_STATE_MAX (1u << 20)
 
 /* The machine's bridge, or NULL. */
 HvBridge *hv_bridge_find(void);
@@ -47,6 +54,13 @@ HvBridge *hv_bridge_find(void);
 VmbusBus *hv_bridge_bus(HvBridge *bridge);
 /* The bridge whose bus @dev is on. */
 HvBridge *hv_device_bridge(HvDevice *dev);
+/*
+ * Of the message that the bus gave to the bridge: it is in its slot, or was
+ * dropped for good, and the bus has not been told yet.
+ */
+bool hv_bridge_message_delivered(HvBridge *bridge);
+/* Interrupts the processor that gets the bus's messages, if there is one. */
+void hv_bridge_raise_message_sint(HvBridge *bridge);
 /* The property max-version, as "5.3". */
 const char *hv_bridge_max_version(HvBridge *bridge);
 

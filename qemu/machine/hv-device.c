@@ -9,6 +9,7 @@
 #include "hw/qdev-properties.h"
 #include "hw/qdev-properties-system.h"
 #include "hv-bridge.h"
+#include "hv-vmstate.h"
 
 VmbusGuid hv_guid_from_uuid(QemuUUID uuid)
 {
@@ -90,6 +91,7 @@ static void hv_device_class_init(ObjectClass *klass, void *data)
     dc->bus_type = TYPE_VMBUS;
     dc->realize = hv_device_realize;
     dc->unrealize = hv_device_unrealize;
+    dc->vmsd = &vmstate_hv_device;
     device_class_set_props(dc, hv_device_props);
 }
 

@@ -98,6 +98,17 @@ static void heartbeat_destroy(HvDevice *dev)
     timer_free(hb->timer);
 }
 
+static GByteArray *heartbeat_save(HvDevice *dev)
+{
+    return vmbus_heartbeat_save(HV_HEARTBEAT(dev)->engine);
+}
+
+static const char *heartbeat_load(HvDevice *dev, const void *data, size_t len)
+{
+    return vmbus_heartbeat_load(HV_HEARTBEAT(dev)->engine, dev->chan, data,
+                                len);
+}
+
 static void heartbeat_describe(HvDevice *dev, VMBusDeviceInfo *info)
 {
     VMBusHeartbeatInfo *out = g_new0(VMBusHeartbeatInfo, 1);
@@ -130,6 +141,8 @@ static void heartbeat_class_init(ObjectClass *klass, void *data)
     hc->fixed_instanceid = true;
     hc->create = heartbeat_create;
     hc->destroy = heartbeat_destroy;
+    hc->save = heartbeat_save;
+    hc->load = heartbeat_load;
     hc->describe = heartbeat_describe;
 }
 

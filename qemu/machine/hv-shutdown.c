@@ -72,6 +72,16 @@ static void shutdown_destroy(HvDevice *dev)
     vmbus_shutdown_free(HV_SHUTDOWN(dev)->engine);
 }
 
+static GByteArray *shutdown_save(HvDevice *dev)
+{
+    return vmbus_shutdown_save(HV_SHUTDOWN(dev)->engine);
+}
+
+static const char *shutdown_load(HvDevice *dev, const void *data, size_t len)
+{
+    return vmbus_shutdown_load(HV_SHUTDOWN(dev)->engine, dev->chan, data, len);
+}
+
 static void shutdown_describe(HvDevice *dev, VMBusDeviceInfo *info)
 {
     VMBusShutdownInfo *out = g_new0(VMBusShutdownInfo, 1);
@@ -125,6 +135,8 @@ static void shutdown_class_init(ObjectClass *klass, void *data)
     hc->fixed_instanceid = true;
     hc->create = shutdown_create;
     hc->destroy = shutdown_destroy;
+    hc->save = shutdown_save;
+    hc->load = shutdown_load;
     hc->describe = shutdown_describe;
 }
 

@@ -38,7 +38,7 @@ typedef struct HvSoft {
     unsigned vps_len;
     HvClockSample start; /* when the machine last began to run */
     MemoryRegion port;
-    Error *migration_blocker;
+    HvClockSample host; /* the host's clocks when the partition began */
 } HvSoft;
 
 /* There is one partition. */
@@ -48,6 +48,9 @@ static inline HvSoftVp *soft_vp(HvVp *vp)
 {
     return vp->opaque;
 }
+
+/* Puts the pages of its SynIC where its registers say; no CPU runs. */
+void hv_soft_update_synic(HvSoftVp *svp);
 
 /* NULL: the CPU has no such interface. */
 HvSoftVp *hv_soft_find_vp(CPUState *cs);
@@ -68,6 +71,8 @@ bool hv_soft_apic_read(void *opaque, HvVp *vp, HvApicRegister reg,
                        uint64_t *value);
 bool hv_soft_apic_write(void *opaque, HvVp *vp, HvApicRegister reg,
                         uint64_t value);
+/* The host's TSC and monotonic clock, at one moment. */
+HvClockSample hv_soft_host_sample(void);
 /* For qemu_add_vm_change_state_handler(). */
 void hv_soft_vm_state_changed(void *opaque, bool running, RunState state);
 /* For the timers of a HvSoftVp; @opaque is its HvSoftTimer. */

@@ -14,6 +14,7 @@
 #include "system/cpu-timers.h"
 #include "system/runstate.h"
 #include "hv-soft-internal.h"
+#include "hv-soft-state.h"
 
 /* Calibration needs that much time between its samples, in ns. */
 #define CALIBRATION_MIN (10 * SCALE_MS)
@@ -28,17 +29,28 @@ uint64_t hv_soft_read_ns(void *opaque)
     return qemu_clock_get_ns(QEMU_CLOCK_VIRTUAL);
 }
 
+static uint64_t host_tsc(void *opaque)
+{
+    return cpu_get_host_ticks();
+}
+
+static uint64_t host_ns(void *opaque)
+{
+    return get_clock();
+}
+
 /* Both clocks at one moment: the tightest of a few tries. */
-static HvClockSample take_sample(void)
+static HvClockSample sample(uint64_t (*read_tsc)(void *),
+                            uint64_t (*read_ns)(void *))
 {
     HvClockSample best = {0};
     uint64_t best_gap = UINT64_MAX;
     int i;
 
     for (i = 0; i < 32; i++) {
-        uint64_t before = hv_soft_read_tsc(NULL);
-        uint64_t ns = hv_soft_read_ns(NULL);
-        uint64_t gap = hv_soft_read_tsc(NULL) - before;
+        uint64_t before = read_tsc(NULL);
+        uint64_t ns = read_ns(NULL);
+        uint64_t gap = read_tsc(NULL) - before;
 
         if (gap < best_gap) {
             best_gap = gap;
@@ -46,6 +58,16 @@ static HvClockSample take_sample(void)
         }
     }
     return best;
+}
+
+static HvClockSample take_sample(void)
+{
+    return sample(hv_soft_read_tsc, hv_soft_read_ns);
+}
+
+HvClockSample hv_soft_host_sample(void)
+{
+    return sample(host_tsc, host_ns);
 }
 
 void hv_soft_clock_samples(void *opaque, HvClockSample *first,
@@ -56,6 +78,18 @@ void hv_soft_clock_samples(void *opaque, HvClockSample *first,
         *first = (HvClockSample){0};
         *last = (HvClockSample){.tsc = NANOSECONDS_PER_SECOND,
                                 .ns = NANOSECONDS_PER_SECOND};
+        return;
+    }
+    if (hv_soft.partition.restored) {
+        /*
+         * The guest's clocks stand or have just begun to run, but they have
+         * the pace of the host's.
+         */
+        *first = hv_soft.host;
+        while (host_ns(NULL) - first->ns < CALIBRATION_MIN) {
+            g_usleep(1000);
+        }
+        *last = hv_soft_host_sample();
         return;
     }
     *first = hv_soft.start;
@@ -73,15 +107,20 @@ void hv_soft_vm_state_changed(void *opaque, bool running, RunState state)
     if (running && !hv_soft.partition.clock_ready && !icount_enabled()) {
         hv_soft.start = take_sample();
     }
+    if (running) {
+        hv_soft_state_resume();
+    }
 }
 
 uint64_t hv_soft_vp_runtime(void *opaque, HvVp *vp)
 {
+    CPUState *cs = CPU(soft_vp(vp)->cpu);
     struct timespec ts;
+    clockid_t clock;
 
-    /* Only the VP itself asks, so this is its thread. */
-    if (!qemu_tcg_mttcg_enabled() ||
-        clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts)) {
+    if (!qemu_tcg_mttcg_enabled() || !cs->thread ||
+        pthread_getcpuclockid(cs->thread->thread, &clock) ||
+        clock_gettime(clock, &ts)) {
         return hv_soft_read_ns(NULL) / 100;
     }
     return ts.tv_sec * HV_CLOCK_HZ + ts.tv_nsec / 100;

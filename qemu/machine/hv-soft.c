@@ -14,7 +14,6 @@
 #include "cpu.h"
 #include "hw/boards.h"
 #include "hw/qdev-core.h"
-#include "migration/blocker.h"
 #include "system/cpus.h"
 #include "system/kvm.h"
 #include "system/qtest.h"
@@ -23,6 +22,7 @@
 #include "system/tcg.h"
 #include "hyperv-synic.h"
 #include "hv-soft-internal.h"
+#include "hv-soft-state.h"
 #include "hv-soft.h"
 
 /* The APIC emulation counts bus clocks of a nanosecond. */
@@ -65,15 +65,21 @@ static hwaddr page_address(uint64_t value)
     return value & HVMSR_ENABLE ? value & HV_ABI_PAGE_MASK : 0;
 }
 
+void hv_soft_update_synic(HvSoftVp *svp)
+{
+    const HvVpState *s = &svp->vp.s;
+
+    hyperv_synic_update(CPU(svp->cpu), s->scontrol & HVMSR_ENABLE,
+                        page_address(s->simp), page_address(s->siefp));
+}
+
 static void update_synic(CPUState *cs, run_on_cpu_data data)
 {
     HvSoftVp *svp = hv_soft_find_vp(cs);
 
     BQL_LOCK_GUARD();
     if (svp) {
-        hyperv_synic_update(cs, svp->vp.s.scontrol & HVMSR_ENABLE,
-                            page_address(svp->vp.s.simp),
-                            page_address(svp->vp.s.siefp));
+        hv_soft_update_synic(svp);
     }
 }
 
@@ -225,23 +231,19 @@ static void make_config(X86CPU *cpu, HvConfig *c)
     memcpy(c->limits + 1, cpu->hyperv_limits, sizeof(cpu->hyperv_limits));
 }
 
-static bool start_partition(const HvConfig *config, Error **errp)
+static void start_partition(const HvConfig *config)
 {
     MachineState *ms = MACHINE(qdev_get_machine());
 
-    error_setg(&hv_soft.migration_blocker,
-               "Hyper-V features (hv-* flags) without KVM do not migrate");
-    if (migrate_add_blocker(&hv_soft.migration_blocker, errp) < 0) {
-        return false;
-    }
     hv_partition_init(&hv_soft.partition, config, &soft_ops, &hv_soft);
     hv_soft.partition.apic_hz = APIC_HZ;
     hv_soft.vps_len = ms->smp.max_cpus;
     hv_soft.vps = g_new0(HvSoftVp *, hv_soft.vps_len);
+    hv_soft.host = hv_soft_host_sample();
     hv_soft_add_port(&hv_soft.partition);
+    hv_soft_state_register();
     qemu_add_vm_change_state_handler(hv_soft_vm_state_changed, NULL);
     hv_soft_on = true;
-    return true;
 }
 
 static bool check_config(X86CPU *cpu, const HvConfig *config, Error **errp)
@@ -284,8 +286,13 @@ bool hv_soft_check(X86CPU *cpu, Error **errp)
     if (kvm_enabled() || (!hv_config_enabled(&config) && !hv_soft_on)) {
         return true;
     }
-    return check_config(cpu, &config, errp) &&
-           (hv_soft_on || start_partition(&config, errp));
+    if (!check_config(cpu, &config, errp)) {
+        return false;
+    }
+    if (!hv_soft_on) {
+        start_partition(&config);
+    }
+    return true;
 }
 
 void hv_soft_realize(X86CPU *cpu)
@@ -368,6 +375,7 @@ static void vp_realize(DeviceState *dev, Error **errp)
     }
     hv_vp_init(&svp->vp, &hv_soft.partition, hyperv_vp_index(cs), svp);
     hv_soft.vps[cs->cpu_index] = svp;
+    hv_soft_state_register_vp(svp);
 }
 
 static void vp_unrealize(DeviceState *dev)
@@ -375,6 +383,7 @@ static void vp_unrealize(DeviceState *dev)
     HvSoftVp *svp = HV_SOFT_VP(dev);
     int i;
 
+    hv_soft_state_unregister_vp(svp);
     for (i = 0; i < hv_soft.vps_len; i++) {
         if (hv_soft.vps[i] == svp) {
             hv_soft.vps[i] = NULL;

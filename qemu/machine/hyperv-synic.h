@@ -42,6 +42,12 @@ void hyperv_clear_event_flag(HvSintRoute *sint_route, unsigned eventno);
 void hyperv_cancel_msg(HvSintRoute *sint_route);
 
 /*
+ * True if the message that hyperv_post_msg() accepted for @sint_route is in its
+ * slot or was given up, and only its callback is still to come.
+ */
+bool hyperv_msg_is_done(const HvSintRoute *sint_route);
+
+/*
  * POST_MESSAGE with its input already copied out of guest memory.  Takes the
  * big lock if the caller does not hold it.  Returns a HV_STATUS_*.
  */

@@ -414,6 +414,11 @@ void hyperv_cancel_msg(HvSintRoute *route)
     }
 }
 
+bool hyperv_msg_is_done(const HvSintRoute *route)
+{
+    return route->post_state == POST_FINISHED && !route->post_cancelled;
+}
+
 /*
  * The slot may be free now.  Posts are retried here rather than by their
  * senders, so that a sender sees a busy slot as mere delay.

@@ -12,10 +12,10 @@
 #include "qemu/timer.h"
 #include "qapi/error.h"
 #include "hw/qdev-properties.h"
-#include "migration/blocker.h"
 #include "bus/vmbus-protocol.h"
 #include "guest-mem.h"
 #include "hv-bridge.h"
+#include "hv-vmstate.h"
 #include "hyperv-synic.h"
 #include "trace/trace-hw_vmbus.h"
 
@@ -29,7 +29,7 @@ struct HvBridge {
     HvBus *qbus;
     VmbusBus *bus;
     char *max_version;
-    Error *migration_blocker;
+    VMChangeStateEntry *runstate_entry;
 
     HvSintRoute *msg_route; /* where messages go now */
     uint32_t msg_vp;
@@ -92,6 +92,21 @@ static void drop_msg_route(HvBridge *bridge)
     }
 }
 
+/* Routes messages to @sint of @vp, unless they are; false if that can't be. */
+static bool set_msg_route(HvBridge *bridge, uint32_t vp, uint8_t sint)
+{
+    if (bridge->msg_vp != vp || bridge->msg_sint != sint) {
+        drop_msg_route(bridge);
+    }
+    if (!bridge->msg_route) {
+        bridge->msg_route =
+            hyperv_sint_route_new(vp, sint, message_posted, bridge);
+        bridge->msg_vp = vp;
+        bridge->msg_sint = sint;
+    }
+    return bridge->msg_route;
+}
+
 static int bridge_post_message(void *opaque, uint32_t vp, uint8_t sint,
                                const void *payload, uint32_t len)
 {
@@ -104,20 +119,27 @@ static int bridge_post_message(void *opaque, uint32_t vp, uint8_t sint,
     if (len > sizeof(msg.payload)) {
         return -EMSGSIZE;
     }
-    if (bridge->msg_vp != vp || bridge->msg_sint != sint) {
-        drop_msg_route(bridge);
-    }
-    if (!bridge->msg_route) {
-        bridge->msg_route =
-            hyperv_sint_route_new(vp, sint, message_posted, bridge);
-        if (!bridge->msg_route) {
-            return -ENXIO;
-        }
-        bridge->msg_vp = vp;
-        bridge->msg_sint = sint;
+    if (!set_msg_route(bridge, vp, sint)) {
+        return -ENXIO;
     }
     memcpy(msg.payload, payload, len);
     return hyperv_post_msg(bridge->msg_route, &msg);
+}
+
+bool hv_bridge_message_delivered(HvBridge *bridge)
+{
+    return bridge->msg_route && hyperv_msg_is_done(bridge->msg_route);
+}
+
+void hv_bridge_raise_message_sint(HvBridge *bridge)
+{
+    VmbusBusInfo info;
+
+    vmbus_bus_info(bridge->bus, &info);
+    if (info.state == VMBUS_CONNECTED &&
+        set_msg_route(bridge, info.target_vp, info.message_sint)) {
+        hyperv_sint_route_set_sint(bridge->msg_route);
+    }
 }
 
 static void bridge_cancel_message(void *opaque)
@@ -398,19 +420,14 @@ static void bridge_realize(DeviceState *dev, Error **errp)
     if (!claim_connections(bridge, errp)) {
         return;
     }
-    error_setg(&bridge->migration_blocker,
-               "a machine with a vmbus-bridge can't be migrated or saved yet");
-    if (migrate_add_blocker(&bridge->migration_blocker, errp) < 0) {
-        release_connections(ARRAY_SIZE(message_connections));
-        return;
-    }
-
     bridge->listeners = g_hash_table_new(NULL, NULL);
     bridge->bus = vmbus_bus_new(&bridge_ops, bridge);
     if (version) {
         vmbus_bus_set_max_version(bridge->bus, version);
     }
     bridge->qbus = (HvBus *)qbus_new(TYPE_VMBUS, dev, "vmbus");
+    bridge->runstate_entry = qdev_add_vm_change_state_handler(
+        dev, hv_bridge_vm_state_changed, bridge);
 }
 
 static void bridge_unrealize(DeviceState *dev)
@@ -422,7 +439,7 @@ static void bridge_unrealize(DeviceState *dev)
     bridge->bus = NULL;
     drop_msg_route(bridge);
     g_hash_table_unref(bridge->listeners);
-    migrate_del_blocker(&bridge->migration_blocker);
+    qemu_del_vm_change_state_handler(bridge->runstate_entry);
 }
 
 static void bridge_reset_hold(Object *obj, ResetType type)
@@ -452,6 +469,7 @@ static void bridge_class_init(ObjectClass *klass, void *data)
 
     dc->realize = bridge_realize;
     dc->unrealize = bridge_unrealize;
+    dc->vmsd = &vmstate_hv_bridge;
     dc->desc = "Hyper-V VMBus";
     dc->fw_name = "vmbus";
     dc->user_creatable = true;
