@@ -40,7 +40,8 @@ static void host_signal(VmbusChannel *chan, void *opaque)
     }
 }
 
-static const VmbusChannelOps host_ops = {host_open, host_close, host_signal};
+static const VmbusChannelOps host_ops = {
+    .open = host_open, .close = host_close, .signal = host_signal};
 
 /* The fake machine notes each dirty byte; that is no part of a ring. */
 static void no_dirty(void *opaque, VmbusMapping *mapping, uint64_t offset,

@@ -42,6 +42,7 @@ struct VmbusChannel {
     VmbusRingIn in;
     VmbusRingOut out;
     bool opening;    /* the device's open() is running */
+    bool releasing;  /* the device's released() is running */
     bool closing;    /* the device's close() is running */
     bool broken;     /* corrupt: no more packets */
     uint8_t *packet; /* VMBUS_MAX_PACKET_SIZE bytes, kept when closed */

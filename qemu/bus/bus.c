@@ -54,6 +54,18 @@ static void channel_free(VmbusChannel *chan)
     g_free(chan);
 }
 
+/* The guest has no part in a channel any more that was rescinded. */
+static void channel_release(VmbusChannel *chan)
+{
+    const VmbusChannelOps *ops = chan->ops;
+
+    chan->releasing = true;
+    if (ops && ops->released) {
+        ops->released(chan, chan->opaque);
+    }
+    channel_free(chan);
+}
+
 static void forget_messages(VmbusBus *bus)
 {
     GList *link;
@@ -82,7 +94,7 @@ void vmbus_bus_disconnect(VmbusBus *bus)
             continue;
         }
         if (chan->state == VMBUS_CHANNEL_RESCINDED) {
-            channel_free(chan);
+            channel_release(chan);
             continue;
         }
         vmbus_channel_close(chan, VMBUS_CHANNEL_IDLE);
@@ -372,7 +384,7 @@ void vmbus_bus_release(VmbusChannel *chan)
         chan->state = VMBUS_CHANNEL_IDLE;
         return;
     }
-    channel_free(chan);
+    channel_release(chan);
     for (uint32_t i = 1; i < VMBUS_RELID_COUNT; i++) {
         if (bus->channels[i] &&
             vmbus_guid_equal(&bus->channels[i]->offer.instance_id, &instance)) {
@@ -425,17 +437,37 @@ VmbusChannel *vmbus_bus_offer(VmbusBus *bus, const VmbusOffer *offer,
     return chan;
 }
 
-void vmbus_bus_withdraw(VmbusBus *bus, VmbusChannel *chan)
+void vmbus_bus_rescind(VmbusBus *bus, VmbusChannel *chan)
 {
+    if (chan->state == VMBUS_CHANNEL_RESCINDED || chan->releasing) {
+        return;
+    }
     if (chan->state == VMBUS_CHANNEL_IDLE) {
-        channel_free(chan);
+        channel_release(chan);
         return;
     }
     vmbus_channel_close(chan, VMBUS_CHANNEL_RESCINDED);
     chan->state = VMBUS_CHANNEL_RESCINDED;
+    vmbus_bus_send_later(chan, VMBUS_SEND_RESCIND);
+    vmbus_bus_pump(bus);
+}
+
+void vmbus_bus_withdraw(VmbusBus *bus, VmbusChannel *chan)
+{
+    if (chan->releasing) {
+        return;
+    }
+    if (chan->state == VMBUS_CHANNEL_IDLE) {
+        channel_free(chan);
+        return;
+    }
+    if (chan->state != VMBUS_CHANNEL_RESCINDED) {
+        vmbus_channel_close(chan, VMBUS_CHANNEL_RESCINDED);
+        chan->state = VMBUS_CHANNEL_RESCINDED;
+        vmbus_bus_send_later(chan, VMBUS_SEND_RESCIND);
+    }
     chan->ops = NULL;
     chan->opaque = NULL;
-    vmbus_bus_send_later(chan, VMBUS_SEND_RESCIND);
     vmbus_bus_pump(bus);
 }
 

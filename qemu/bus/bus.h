@@ -82,7 +82,10 @@ typedef struct VmbusEvent {
 } VmbusEvent;
 
 VmbusBus *vmbus_bus_new(const VmbusMachineOps *ops, void *opaque);
-/* All devices are closed and withdrawn first; no message is sent. */
+/*
+ * All devices are closed and withdrawn first; no message is sent.  Those that
+ * are being rescinded are released.
+ */
 void vmbus_bus_free(VmbusBus *bus);
 
 /* True if the bus can speak @version, major << 16 | minor. */
@@ -99,8 +102,18 @@ VmbusChannel *vmbus_bus_offer(VmbusBus *bus, const VmbusOffer *offer,
                               const VmbusChannelOps *ops, void *opaque,
                               const char **err);
 /*
- * Closes and forgets the channel.  The guest, if connected, gets a rescind.
- * Not to be called from the channel's own open() or close().
+ * Takes a device from the guest: closes the channel, asks the guest to let go
+ * of it, and calls the device's released() when it has, which may be in this
+ * call.  Linux lets go when its driver's remove() is done; a guest may never.
+ * A second call does nothing.  Not to be called from the channel's own open()
+ * or close().
+ */
+void vmbus_bus_rescind(VmbusBus *bus, VmbusChannel *chan);
+/*
+ * Closes the channel and forgets its device at once; released() is not called
+ * any more.  The guest, if connected, gets a rescind, unless it has had one;
+ * until it lets go the relid stays taken.  Not to be called from the channel's
+ * own open() or close().
  */
 void vmbus_bus_withdraw(VmbusBus *bus, VmbusChannel *chan);
 
@@ -135,8 +148,8 @@ typedef enum VmbusChannelState {
     VMBUS_CHANNEL_IDLE, /* not offered to a guest yet */
     VMBUS_CHANNEL_OFFERED,
     VMBUS_CHANNEL_OPEN,
-    VMBUS_CHANNEL_CORRUPT, /* closed by us; the guest has not closed it yet */
-    VMBUS_CHANNEL_RESCINDED,
+    VMBUS_CHANNEL_CORRUPT,   /* closed by us; the guest has not closed it yet */
+    VMBUS_CHANNEL_RESCINDED, /* the guest has not let go yet */
 } VmbusChannelState;
 
 typedef struct VmbusBusInfo {
@@ -178,8 +191,8 @@ void vmbus_bus_info(const VmbusBus *bus, VmbusBusInfo *info);
 void vmbus_channel_info(const VmbusChannel *chan, VmbusChannelInfo *info);
 /*
  * Calls @fn for each channel in relid order.  Among them are rescinded ones
- * that the guest has not let go yet; they have no device: their opaque pointer
- * is NULL.
+ * that the guest has not let go yet; those that were withdrawn have no device:
+ * their opaque pointer is NULL.
  */
 void vmbus_bus_foreach(const VmbusBus *bus,
                        void (*fn)(VmbusChannel *chan, void *opaque),

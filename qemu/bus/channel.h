@@ -24,7 +24,7 @@ typedef struct VmbusOffer {
     VmbusGuid instance_id; /* which device; stable over starts */
     uint16_t flags;        /* VMBUS_OFFER_* of vmbus-protocol.h */
     uint16_t mmio_megabytes;
-    bool pipe;             /* message pipe: user_defined begins with its mode */
+    bool pipe; /* message pipe: user_defined begins with its mode */
     uint8_t user_defined[116];
 } VmbusOffer;
 
@@ -42,12 +42,18 @@ typedef struct VmbusChannelOps {
     void (*close)(VmbusChannel *chan, void *opaque);
     /* The guest signalled: packets, or room for packets, may be there. */
     void (*signal)(VmbusChannel *chan, void *opaque);
+    /*
+     * The end of vmbus_bus_rescind(): the guest has let go of the channel, or
+     * has gone, or never had it.  @chan is no more when this returns;
+     * vmbus_bus_withdraw() for it does nothing in here.  May be NULL.
+     */
+    void (*released)(VmbusChannel *chan, void *opaque);
 } VmbusChannelOps;
 
 /* One packet taken from the guest, in memory that the guest cannot touch. */
 typedef struct VmbusPacket {
-    uint16_t type;   /* VMBUS_PKT_* of vmbus-protocol.h */
-    uint16_t flags;  /* VMBUS_PKT_FLAG_* */
+    uint16_t type;  /* VMBUS_PKT_* of vmbus-protocol.h */
+    uint16_t flags; /* VMBUS_PKT_FLAG_* */
     uint64_t trans_id;
     const uint8_t *header; /* whole packet, descriptor first */
     uint32_t header_len;   /* descriptor and type-specific header, bytes */
@@ -57,11 +63,11 @@ typedef struct VmbusPacket {
 
 typedef enum VmbusRingResult {
     VMBUS_RING_OK,
-    VMBUS_RING_EMPTY,       /* nothing to take */
-    VMBUS_RING_FULL,        /* no room now; signal() comes when there is */
-    VMBUS_RING_CORRUPT,     /* the guest broke the ring: channel is closed */
-    VMBUS_RING_TOO_LARGE,   /* packet can never fit this ring */
-    VMBUS_RING_CLOSED,      /* the channel is not open */
+    VMBUS_RING_EMPTY,     /* nothing to take */
+    VMBUS_RING_FULL,      /* no room now; signal() comes when there is */
+    VMBUS_RING_CORRUPT,   /* the guest broke the ring: channel is closed */
+    VMBUS_RING_TOO_LARGE, /* packet can never fit this ring */
+    VMBUS_RING_CLOSED,    /* the channel is not open */
 } VmbusRingResult;
 
 /* Largest packet, with its descriptor, that vmbus_channel_receive() takes. */

@@ -44,7 +44,7 @@ static const char *check_channel(const VmbusBus *bus, const VmbusChannel *chan,
     if (bus->state == VMBUS_DISCONNECTED && chan->state != VMBUS_CHANNEL_IDLE) {
         return "A channel is offered and nobody is connected.";
     }
-    if (!chan->ops != (chan->state == VMBUS_CHANNEL_RESCINDED)) {
+    if (!chan->ops && chan->state != VMBUS_CHANNEL_RESCINDED) {
         return "A channel's device and state disagree.";
     }
     if ((chan->to_send & VMBUS_SEND_OFFER) &&

@@ -236,6 +236,11 @@ static const char *handle_tl_connect(VmbusBus *bus, const VmbusLetter *letter)
 }
 
 static const char from_host[] = "The guest sent a message that only hosts do.";
+/*
+ * A reserved channel outlives its connection, for a guest that writes a crash
+ * dump or a hibernation file.  Hosts without them drop the requests: there is
+ * no reply that says no, and guests open the channel in the usual way then.
+ */
 static const char no_reserved[] = "The bus has no reserved channels.";
 static const char later_version[] =
     "The guest sent a message of a later version.";

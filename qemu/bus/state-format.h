@@ -66,6 +66,7 @@ typedef struct SavedChannel {
     uint64_t signals_received, corruptions;
     VmbusRingCounters in, out;
     SavedRings rings;
+    bool rescinding;    /* rescinded, and its device waits for the release */
     VmbusChannel *chan; /* while loading: which of ours it is */
 } SavedChannel;
 

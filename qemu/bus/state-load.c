@@ -68,6 +68,9 @@ static const char *validate_channel(const StateLoader *loader,
         (!idle || saved->to_send)) {
         return "The saved state has a channel in use and no connection.";
     }
+    if (saved->rescinding && saved->state != VMBUS_CHANNEL_RESCINDED) {
+        return "The saved state has a device that leaves, and stays.";
+    }
     if ((saved->to_send & VMBUS_SEND_OFFER && !idle) ||
         (saved->to_send & VMBUS_SEND_RESCIND &&
          saved->state != VMBUS_CHANNEL_RESCINDED)) {
@@ -121,9 +124,10 @@ static const char *validate_channels(StateLoader *loader)
         if (why) {
             return why;
         }
-        if (saved->state != VMBUS_CHANNEL_RESCINDED) {
+        /* A device that the guest has to let go may be gone here already. */
+        if (saved->state != VMBUS_CHANNEL_RESCINDED || saved->rescinding) {
             saved->chan = find_device(loader->bus, saved);
-            if (!saved->chan) {
+            if (!saved->chan && !saved->rescinding) {
                 return "The saved machine has a device that this one has not.";
             }
         }

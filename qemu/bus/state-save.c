@@ -49,6 +49,7 @@ static const VmbusBlobField channel_fields[] = {
     C(16, out.signals_sent, U64),
     C(17, out.signals_suppressed, U64),
     C(18, out.full, U64),
+    VMBUS_BLOB_LATER(19, SavedChannel, rescinding, 1),
 };
 
 #define R(tag, member, max) VMBUS_BLOB_FIELD(tag, SavedRings, member, max)
@@ -141,6 +142,7 @@ static void put_channel(GByteArray *blob, const VmbusChannel *chan)
         .corruptions = chan->corruptions,
         .in = chan->in_counters,
         .out = chan->out_counters,
+        .rescinding = chan->state == VMBUS_CHANNEL_RESCINDED && chan->ops,
     };
     guint place = vmbus_blob_open(blob, BUS_CHANNEL);
 

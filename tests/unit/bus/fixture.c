@@ -64,10 +64,23 @@ static void device_signal(VmbusChannel *chan, void *opaque)
     }
 }
 
+static void device_released(VmbusChannel *chan, void *opaque)
+{
+    Device *device = opaque;
+
+    g_assert_true(chan == device->chan);
+    device->released++;
+    if (device->release_hook) {
+        device->release_hook(device);
+    }
+    device->chan = NULL;
+}
+
 const VmbusChannelOps device_ops = {
     .open = device_open,
     .close = device_close,
     .signal = device_signal,
+    .released = device_released,
 };
 
 void device_offer(Device *device, VmbusBus *bus, uint32_t number)

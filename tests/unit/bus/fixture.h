@@ -8,7 +8,7 @@
 typedef struct Device {
     VmbusOffer offer;
     VmbusChannel *chan; /* NULL: not offered */
-    unsigned opened, closed, signalled;
+    unsigned opened, closed, signalled, released;
     bool refuse; /* open() returns false */
     bool quiet;  /* signal() does not receive */
     bool echo;   /* signal() sends back what it receives */
@@ -22,7 +22,9 @@ typedef struct Device {
     void (*hook)(struct Device *device);
     /* Called by signal() in place of what it does, if set. */
     void (*signal_hook)(struct Device *device);
-    VmbusBus *bus; /* for that */
+    VmbusBus *bus; /* for these */
+    /* Called by released(), if set. */
+    void (*release_hook)(struct Device *device);
 } Device;
 
 typedef struct Fixture {

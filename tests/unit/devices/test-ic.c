@@ -79,7 +79,8 @@ static void chan_signal(VmbusChannel *chan, void *opaque)
     ic_signalled(&((Fixture *)opaque)->port);
 }
 
-static const VmbusChannelOps chan_ops = {chan_open, chan_close, chan_signal};
+static const VmbusChannelOps chan_ops = {
+    .open = chan_open, .close = chan_close, .signal = chan_signal};
 
 static void setup(Fixture *f, const void *data)
 {

@@ -381,6 +381,19 @@ static void rescind_waits(Side *side)
     side->channels[1] = NULL;
 }
 
+/* A device waits for the guest to let go, which it does when it unloads. */
+static void rescinding(Side *side)
+{
+    VmbusMsg msg;
+
+    open_channels(side);
+    vmbus_bus_rescind(side->bus, side->devices[2].chan);
+    g_assert_true(
+        vsc_expect(side->vsc, VMBUS_MSG_RESCIND_CHANNELOFFER, &msg, 12));
+    vsc_abandon(side->channels[1]);
+    side->channels[1] = NULL;
+}
+
 /* The guest chose numbers, and wants no message just now. */
 static void features(Side *side)
 {
@@ -416,5 +429,6 @@ const Scenario scenarios[] = {
     {"rescind-waits", rescind_waits, 1},
     {"old-version", old_version, 0},
     {"features", features, 0},
+    {"rescinding", rescinding, 0},
 };
 const size_t scenario_count = G_N_ELEMENTS(scenarios);
