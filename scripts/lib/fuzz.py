@@ -24,7 +24,7 @@ import xml.etree.ElementTree as ET
 TOP = pathlib.Path(__file__).resolve().parent.parent.parent
 FUZZ = TOP / 'tests/fuzz'
 MAX_LEN = 768  # bytes of an input; enough for some 100 steps
-SEED_BYTES = 4096  # of a target's seeds in the tree
+SEED_BYTES = 8192  # of a target's seeds in the tree
 FOLDERS = ('qemu/bus', 'qemu/devices', 'kvm')
 # Beyond these something is unbounded.
 LIMITS = ('-timeout=20', '-rss_limit_mb=1500', '-malloc_limit_mb=64')
@@ -48,11 +48,7 @@ def folders(build, target):
         old.unlink()
     for i, seed in enumerate(read_seeds(target)):
         (seeds / f'{i:03}').write_bytes(seed)
-    found = [work, seeds]
-    regressions = FUZZ / 'regressions' / target
-    if regressions.is_dir():
-        found.append(regressions)
-    return found
+    return [work, seeds, FUZZ / 'regressions' / target]
 
 
 def fuzzer(build, target):
@@ -191,9 +187,8 @@ def coverage(args):
     profiles.mkdir(exist_ok=True)
     columns, small, large = [], [], []
     for target in args.target:
-        tree = [FUZZ / 'corpus' / f'{target}.hex']
-        if (FUZZ / 'regressions' / target).is_dir():
-            tree.append(FUZZ / 'regressions' / target)
+        tree = [FUZZ / 'corpus' / f'{target}.hex',
+                FUZZ / 'regressions' / target]
         small.append(profiles / f'{target}-tree.profraw')
         replay(args, target, small[-1], tree)
         work = args.corpus / target

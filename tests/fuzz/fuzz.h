@@ -65,10 +65,10 @@ static inline void fuzz_copy(FuzzInput *in, void *buf, size_t len)
 
     if (part) {
         memcpy(buf, in->at, part);
+        in->at += part;
+        in->left -= part;
     }
     memset((uint8_t *)buf + part, 0, len - part);
-    in->at += part;
-    in->left -= part;
 }
 
 /* A number of the kind that checks get wrong: 0, all ones, a sign bit ... */
