@@ -125,8 +125,12 @@ def test_services_leave_and_come_back(machine):
 @pytest.mark.parametrize('kernel', ['6.1', '6.12'])
 def test_new_contact_without_an_unload(machine, kernel):
     """Linux closes its channels but sends no UNLOAD when hv_vmbus is removed,
-    so its next contact comes on a connection that is still there."""
-    guest = machine(kernel=kernel, cpus=2).boot()
+    so its next contact comes on a connection that is still there.
+
+    One processor, because of Linux: hv_stimer_global_cleanup() frees the
+    clock event devices as soon as each processor has let go of its own, and a
+    tick that is pending on the last one then calls through what was freed."""
+    guest = machine(kernel=kernel, cpus=1).boot()
     guest.wait_ready()
     for connects in 2, 3, 4:
         guest.run('rmmod hv_utils && rmmod hv_vmbus')
