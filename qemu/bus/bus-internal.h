@@ -27,6 +27,8 @@ struct VmbusChannel {
     VmbusOffer offer; /* name is ours */
     const VmbusChannelOps *ops;
     void *opaque;
+    VmbusChannel *primary; /* of a sub-channel that was not withdrawn */
+    uint16_t index;        /* of a sub-channel; else 0 */
     VmbusChannelState state;
     uint32_t relid;
     uint32_t connection_id; /* as offered */
@@ -125,6 +127,16 @@ void vmbus_bus_pump(VmbusBus *bus);
 void vmbus_bus_disconnect(VmbusBus *bus);
 /* Offers each channel that can be offered now, if the guest has asked. */
 void vmbus_bus_send_offers(VmbusBus *bus);
+/* A channel with copies of @offer and its name, under a relid that is free. */
+VmbusChannel *vmbus_bus_add(VmbusBus *bus, const VmbusOffer *offer,
+                            uint32_t relid);
+/* Offers it if the guest has asked for offers and can take it. */
+void vmbus_bus_offer_channel(VmbusChannel *chan);
+/* The lowest relid that is free from @from on, or 0. */
+uint32_t vmbus_bus_free_relid(const VmbusBus *bus, uint32_t from);
+/* As vmbus_bus_withdraw(), and leaves it to the caller to pump. */
+void vmbus_bus_drop(VmbusChannel *chan);
+void vmbus_bus_forget_channel(VmbusChannel *chan);
 /* The guest has let go of a channel's relid. */
 void vmbus_bus_release(VmbusChannel *chan);
 
@@ -150,6 +162,12 @@ const char *vmbus_interrupt_page_attach(VmbusBus *bus, uint64_t address);
 void vmbus_interrupt_page_detach(VmbusBus *bus);
 /* Marks channel @relid in the host's half; any thread. */
 void vmbus_interrupt_page_set(VmbusBus *bus, uint32_t relid);
+
+/* subchannel.c */
+/* A sub-channel whose device is not known yet. */
+VmbusChannel *vmbus_subchannel_add(VmbusChannel *primary, uint16_t index,
+                                   uint32_t relid);
+void vmbus_subchannels_drop(VmbusChannel *primary);
 
 /* messages.c */
 const char *vmbus_message_name(uint32_t type);

@@ -41,7 +41,7 @@ void vmbus_bus_set_max_version(VmbusBus *bus, uint32_t version)
     bus->max_version = version;
 }
 
-static void channel_free(VmbusChannel *chan)
+void vmbus_bus_forget_channel(VmbusChannel *chan)
 {
     VmbusBus *bus = chan->bus;
 
@@ -63,7 +63,7 @@ static void channel_release(VmbusChannel *chan)
     if (ops && ops->released) {
         ops->released(chan, chan->opaque);
     }
-    channel_free(chan);
+    vmbus_bus_forget_channel(chan);
 }
 
 static void forget_messages(VmbusBus *bus)
@@ -129,7 +129,7 @@ void vmbus_bus_free(VmbusBus *bus)
     vmbus_bus_reset(bus);
     for (uint32_t i = 1; i < VMBUS_RELID_COUNT; i++) {
         if (bus->channels[i]) {
-            channel_free(bus->channels[i]);
+            vmbus_bus_forget_channel(bus->channels[i]);
         }
     }
     vmbus_gpadl_table_destroy(&bus->gpadls);
@@ -173,6 +173,7 @@ static void make_offer(VmbusChannel *chan, VmbusLetter *letter)
         .flags = offer->flags,
         .mmio_megabytes = offer->mmio_megabytes,
         .relid = chan->relid,
+        .subchannel_index = chan->index,
         .monitor_id = 0xff, /* none: no monitor_allocated either */
         .dedicated_interrupt = 1,
         .connection_id = chan->connection_id,
@@ -348,6 +349,7 @@ static bool ghost_exists(const VmbusBus *bus, const VmbusChannel *chan)
         const VmbusChannel *other = bus->channels[i];
 
         if (other && other->state == VMBUS_CHANNEL_RESCINDED &&
+            other->index == chan->index &&
             vmbus_guid_equal(&other->offer.instance_id,
                              &chan->offer.instance_id)) {
             return true;
@@ -356,7 +358,7 @@ static bool ghost_exists(const VmbusBus *bus, const VmbusChannel *chan)
     return false;
 }
 
-static void offer_if_possible(VmbusChannel *chan)
+void vmbus_bus_offer_channel(VmbusChannel *chan)
 {
     /* Linux takes the second offer of an instance for a hibernation's end. */
     if (chan->bus->offers_requested && chan->state == VMBUS_CHANNEL_IDLE &&
@@ -388,27 +390,49 @@ void vmbus_bus_release(VmbusChannel *chan)
     for (uint32_t i = 1; i < VMBUS_RELID_COUNT; i++) {
         if (bus->channels[i] &&
             vmbus_guid_equal(&bus->channels[i]->offer.instance_id, &instance)) {
-            offer_if_possible(bus->channels[i]);
+            vmbus_bus_offer_channel(bus->channels[i]);
         }
     }
 }
 
-static const char *validate_offer(const VmbusBus *bus, const VmbusOffer *offer,
-                                  uint32_t *relid)
+uint32_t vmbus_bus_free_relid(const VmbusBus *bus, uint32_t from)
 {
-    *relid = 0;
-    for (uint32_t i = VMBUS_RELID_COUNT - 1; i > 0; i--) {
+    for (uint32_t i = from; i < VMBUS_RELID_COUNT; i++) {
+        if (!bus->channels[i]) {
+            return i;
+        }
+    }
+    return 0;
+}
+
+static const char *validate_offer(const VmbusBus *bus, const VmbusOffer *offer)
+{
+    for (uint32_t i = 1; i < VMBUS_RELID_COUNT; i++) {
         const VmbusChannel *chan = bus->channels[i];
 
-        if (!chan) {
-            *relid = i;
-        } else if (chan->state != VMBUS_CHANNEL_RESCINDED &&
-                   vmbus_guid_equal(&chan->offer.instance_id,
-                                    &offer->instance_id)) {
+        if (chan && chan->state != VMBUS_CHANNEL_RESCINDED &&
+            vmbus_guid_equal(&chan->offer.instance_id, &offer->instance_id)) {
             return "Another device has this instance id.";
         }
     }
-    return *relid ? NULL : "The bus has no room for another channel.";
+    return vmbus_bus_free_relid(bus, 1)
+               ? NULL
+               : "The bus has no room for another channel.";
+}
+
+VmbusChannel *vmbus_bus_add(VmbusBus *bus, const VmbusOffer *offer,
+                            uint32_t relid)
+{
+    VmbusChannel *chan = g_new0(VmbusChannel, 1);
+
+    chan->bus = bus;
+    chan->offer = *offer;
+    chan->offer.name = g_strdup(offer->name ? offer->name : "");
+    chan->relid = relid;
+    chan->connection_id = CHANNEL_CONNECTION_ID(relid);
+    chan->target_vp = VMBUS_VP_NONE;
+    bus->channels[relid] = chan;
+    return chan;
 }
 
 VmbusChannel *vmbus_bus_offer(VmbusBus *bus, const VmbusOffer *offer,
@@ -416,23 +440,15 @@ VmbusChannel *vmbus_bus_offer(VmbusBus *bus, const VmbusOffer *offer,
                               const char **err)
 {
     VmbusChannel *chan;
-    uint32_t relid;
 
-    *err = validate_offer(bus, offer, &relid);
+    *err = validate_offer(bus, offer);
     if (*err) {
         return NULL;
     }
-    chan = g_new0(VmbusChannel, 1);
-    chan->bus = bus;
-    chan->offer = *offer;
-    chan->offer.name = g_strdup(offer->name ? offer->name : "");
+    chan = vmbus_bus_add(bus, offer, vmbus_bus_free_relid(bus, 1));
     chan->ops = ops;
     chan->opaque = opaque;
-    chan->relid = relid;
-    chan->connection_id = CHANNEL_CONNECTION_ID(relid);
-    chan->target_vp = VMBUS_VP_NONE;
-    bus->channels[relid] = chan;
-    offer_if_possible(chan);
+    vmbus_bus_offer_channel(chan);
     vmbus_bus_pump(bus);
     return chan;
 }
@@ -448,17 +464,18 @@ void vmbus_bus_rescind(VmbusBus *bus, VmbusChannel *chan)
     }
     vmbus_channel_close(chan, VMBUS_CHANNEL_RESCINDED);
     chan->state = VMBUS_CHANNEL_RESCINDED;
+    chan->primary = NULL;
     vmbus_bus_send_later(chan, VMBUS_SEND_RESCIND);
     vmbus_bus_pump(bus);
 }
 
-void vmbus_bus_withdraw(VmbusBus *bus, VmbusChannel *chan)
+void vmbus_bus_drop(VmbusChannel *chan)
 {
     if (chan->releasing) {
         return;
     }
     if (chan->state == VMBUS_CHANNEL_IDLE) {
-        channel_free(chan);
+        vmbus_bus_forget_channel(chan);
         return;
     }
     if (chan->state != VMBUS_CHANNEL_RESCINDED) {
@@ -466,8 +483,14 @@ void vmbus_bus_withdraw(VmbusBus *bus, VmbusChannel *chan)
         chan->state = VMBUS_CHANNEL_RESCINDED;
         vmbus_bus_send_later(chan, VMBUS_SEND_RESCIND);
     }
+    chan->primary = NULL;
     chan->ops = NULL;
     chan->opaque = NULL;
+}
+
+void vmbus_bus_withdraw(VmbusBus *bus, VmbusChannel *chan)
+{
+    vmbus_bus_drop(chan);
     vmbus_bus_pump(bus);
 }
 

@@ -176,6 +176,7 @@ typedef struct VmbusRingCounters {
 
 typedef struct VmbusChannelInfo {
     VmbusOffer offer;
+    uint16_t subchannel_index; /* 0: the device's primary channel */
     VmbusChannelState state;
     uint32_t relid;
     uint32_t connection_id;     /* that the guest signals */

@@ -275,6 +275,7 @@ void vmbus_channel_close(VmbusChannel *chan, VmbusChannelState next)
         return;
     }
     chan->closing = true;
+    vmbus_subchannels_drop(chan);
     chan->ops->close(chan, chan->opaque);
     chan->closing = false;
     chan->state = next;
@@ -485,6 +486,7 @@ void vmbus_channel_info(const VmbusChannel *chan, VmbusChannelInfo *info)
 
     *info = (VmbusChannelInfo){
         .offer = chan->offer,
+        .subchannel_index = chan->index,
         .state = chan->state,
         .relid = chan->relid,
         .connection_id =

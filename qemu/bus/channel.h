@@ -95,6 +95,27 @@ VmbusRingResult vmbus_channel_send(VmbusChannel *chan, uint16_t type,
 /* Publishes what vmbus_channel_send() put in; signals the guest if it must. */
 void vmbus_channel_flush(VmbusChannel *chan);
 
+/*
+ * Offers @count more channels of the device, which the guest uses beside
+ * @primary; their indexes go on from 1 or from the highest there is.  Guests
+ * expect them only after they asked for them by the device's protocol, and all
+ * are gone when @primary closes: each is closed, if it is open, and forgotten
+ * (without released()) before @primary's own close() is called.  False with a
+ * sentence in *@err (static), and none is offered, if @primary is not open, is
+ * being opened or closed, or the bus has no room.
+ */
+bool vmbus_channel_offer_subchannels(VmbusChannel *primary, uint16_t count,
+                                     const VmbusChannelOps *ops, void *opaque,
+                                     const char **err);
+/*
+ * After the bus has loaded a saved state and before it resumes: gives
+ * @primary's sub-channels their device, which until then ignores their signals.
+ */
+void vmbus_channel_adopt_subchannels(VmbusChannel *primary,
+                                     const VmbusChannelOps *ops, void *opaque);
+/* 0 for a primary channel. */
+uint16_t vmbus_channel_index(const VmbusChannel *chan);
+
 /* True between open() and close(). */
 bool vmbus_channel_is_open(const VmbusChannel *chan);
 

@@ -47,6 +47,10 @@ static const char *check_channel(const VmbusBus *bus, const VmbusChannel *chan,
     if (!chan->ops && chan->state != VMBUS_CHANNEL_RESCINDED) {
         return "A channel's device and state disagree.";
     }
+    if (chan->primary && (chan->primary->state != VMBUS_CHANNEL_OPEN ||
+                          chan->state == VMBUS_CHANNEL_RESCINDED)) {
+        return "A sub-channel has outlived its primary channel.";
+    }
     if ((chan->to_send & VMBUS_SEND_OFFER) &&
         chan->state != VMBUS_CHANNEL_IDLE) {
         return "A channel is to be offered twice.";

@@ -45,6 +45,27 @@ static const char *validate_connection(const StateLoader *loader)
     return NULL;
 }
 
+/* Ghosts do not count: nothing is left of them but their relids. */
+static bool is_subchannel(const SavedChannel *saved)
+{
+    return saved->subchannel && saved->state != VMBUS_CHANNEL_RESCINDED;
+}
+
+static SavedChannel *find_primary(const StateLoader *loader,
+                                  const SavedChannel *saved)
+{
+    for (guint i = 0; i < loader->channels->len; i++) {
+        SavedChannel *other = &g_array_index(loader->channels, SavedChannel, i);
+
+        if (!other->subchannel && other->state == VMBUS_CHANNEL_OPEN &&
+            vmbus_guid_equal(&other->instance, &saved->instance) &&
+            vmbus_guid_equal(&other->class_id, &saved->class_id)) {
+            return other;
+        }
+    }
+    return NULL;
+}
+
 static const char *validate_channel(const StateLoader *loader,
                                     const SavedChannel *saved)
 {
@@ -53,8 +74,8 @@ static const char *validate_channel(const StateLoader *loader,
     if (!saved->has_instance || !saved->has_class) {
         return "The saved state has a channel of no device.";
     }
-    if (saved->subchannel) {
-        return "The saved state has a sub-channel, which this version lacks.";
+    if (is_subchannel(saved) && !find_primary(loader, saved)) {
+        return "The saved state has a sub-channel of no open channel.";
     }
     if (saved->relid == 0 ||
         saved->connection_id < VMBUS_CONNECTION_ID_FIRST_FREE) {
@@ -106,6 +127,11 @@ static const char *validate_unique(const StateLoader *loader, guint index)
         if (a->relid == b->relid || a->connection_id == b->connection_id) {
             return "The saved state has two channels with the same id.";
         }
+        if (is_subchannel(a) && is_subchannel(b) &&
+            a->subchannel == b->subchannel &&
+            vmbus_guid_equal(&a->instance, &b->instance)) {
+            return "The saved state has a sub-channel twice.";
+        }
         if (a->chan && a->chan == b->chan) {
             return "The saved state has a device twice.";
         }
@@ -125,7 +151,8 @@ static const char *validate_channels(StateLoader *loader)
             return why;
         }
         /* A device that the guest has to let go may be gone here already. */
-        if (saved->state != VMBUS_CHANNEL_RESCINDED || saved->rescinding) {
+        if (!saved->subchannel &&
+            (saved->state != VMBUS_CHANNEL_RESCINDED || saved->rescinding)) {
             saved->chan = find_device(loader->bus, saved);
             if (!saved->chan && !saved->rescinding) {
                 return "The saved machine has a device that this one has not.";
@@ -191,15 +218,50 @@ static const char *validate_all(StateLoader *loader)
 
 static VmbusChannel *new_ghost(VmbusBus *bus, const SavedChannel *saved)
 {
-    VmbusChannel *chan = g_new0(VmbusChannel, 1);
+    VmbusOffer offer = {
+        .name = saved->name,
+        .instance_id = saved->instance,
+        .class_id = saved->class_id,
+    };
+    VmbusChannel *chan = vmbus_bus_add(bus, &offer, saved->relid);
 
-    chan->bus = bus;
-    chan->offer.name = g_strdup(saved->name ? saved->name : "");
-    chan->offer.instance_id = saved->instance;
-    chan->offer.class_id = saved->class_id;
-    chan->target_vp = VMBUS_VP_NONE;
-    chan->state = VMBUS_CHANNEL_RESCINDED;
+    chan->index = saved->subchannel;
     return chan;
+}
+
+/* Primary channels come first, as the others need theirs. */
+static VmbusChannel *place_channel(const StateLoader *loader,
+                                   SavedChannel *saved, bool primaries)
+{
+    VmbusBus *bus = loader->bus;
+
+    if (primaries == is_subchannel(saved)) {
+        return NULL;
+    }
+    if (is_subchannel(saved)) {
+        saved->chan = vmbus_subchannel_add(find_primary(loader, saved)->chan,
+                                           saved->subchannel, saved->relid);
+    } else if (!saved->chan) {
+        saved->chan = new_ghost(bus, saved);
+    }
+    bus->channels[saved->relid] = saved->chan;
+    return saved->chan;
+}
+
+static void apply_channel(VmbusChannel *chan, const SavedChannel *saved)
+{
+    chan->relid = saved->relid;
+    chan->connection_id = saved->connection_id;
+    chan->torndown_gpadl = saved->torndown_gpadl;
+    chan->signals_received = saved->signals_received;
+    chan->corruptions = saved->corruptions;
+    chan->corruption = saved->corruption;
+    chan->fault = NULL;
+    chan->in_counters = saved->in;
+    chan->out_counters = saved->out;
+    /* An open one is opened when its GPADL is there. */
+    chan->state = saved->state == VMBUS_CHANNEL_OPEN ? VMBUS_CHANNEL_OFFERED
+                                                     : saved->state;
 }
 
 static void apply_channels(StateLoader *loader)
@@ -207,26 +269,15 @@ static void apply_channels(StateLoader *loader)
     VmbusBus *bus = loader->bus;
 
     memset(bus->channels, 0, sizeof(bus->channels));
-    for (guint i = 0; i < loader->channels->len; i++) {
-        SavedChannel *saved = &g_array_index(loader->channels, SavedChannel, i);
-        VmbusChannel *chan = saved->chan;
+    for (guint i = 0; i < 2 * loader->channels->len; i++) {
+        guint len = loader->channels->len;
+        SavedChannel *saved =
+            &g_array_index(loader->channels, SavedChannel, i % len);
+        VmbusChannel *chan = place_channel(loader, saved, i < len);
 
-        if (!chan) {
-            chan = saved->chan = new_ghost(bus, saved);
+        if (chan) {
+            apply_channel(chan, saved);
         }
-        bus->channels[saved->relid] = chan;
-        chan->relid = saved->relid;
-        chan->connection_id = saved->connection_id;
-        chan->torndown_gpadl = saved->torndown_gpadl;
-        chan->signals_received = saved->signals_received;
-        chan->corruptions = saved->corruptions;
-        chan->corruption = saved->corruption;
-        chan->fault = NULL;
-        chan->in_counters = saved->in;
-        chan->out_counters = saved->out;
-        /* An open one is opened when its GPADL is there. */
-        chan->state = saved->state == VMBUS_CHANNEL_OPEN ? VMBUS_CHANNEL_OFFERED
-                                                         : saved->state;
     }
     for (guint i = 0; i < loader->senders->len; i++) {
         uint32_t relid = g_array_index(loader->senders, uint32_t, i);
@@ -429,6 +480,11 @@ static void undo(VmbusBus *bus)
             chan->state = VMBUS_CHANNEL_OFFERED;
             chan->fault = NULL;
             vmbus_channel_detach(chan);
+        }
+    }
+    for (uint32_t i = 1; i < VMBUS_RELID_COUNT; i++) {
+        if (bus->channels[i] && bus->channels[i]->primary) {
+            vmbus_bus_forget_channel(bus->channels[i]);
         }
     }
     bus->held = true; /* there is no message that could be cancelled */

@@ -31,7 +31,7 @@ static const VmbusBlobField letter_fields[] = {
 
 #define C(tag, member, max) VMBUS_BLOB_FIELD(tag, SavedChannel, member, max)
 static const VmbusBlobField channel_fields[] = {
-    C(1, subchannel, U32),
+    C(1, subchannel, UINT16_MAX),
     C(2, relid, VMBUS_RELID_COUNT - 1),
     C(3, connection_id, 0xffffff),
     C(4, state, VMBUS_CHANNEL_RESCINDED),
@@ -133,6 +133,7 @@ static void put_rings(GByteArray *blob, const VmbusChannel *chan)
 static void put_channel(GByteArray *blob, const VmbusChannel *chan)
 {
     SavedChannel saved = {
+        .subchannel = chan->index,
         .relid = chan->relid,
         .connection_id = chan->connection_id,
         .state = chan->state,

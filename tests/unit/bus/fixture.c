@@ -26,7 +26,7 @@ static void device_close(VmbusChannel *chan, void *opaque)
     }
 }
 
-static void take(Device *device, const VmbusPacket *pkt)
+static void take(Device *device, VmbusChannel *chan, const VmbusPacket *pkt)
 {
     struct iovec iov = {(void *)pkt->data, pkt->data_len};
 
@@ -37,8 +37,8 @@ static void take(Device *device, const VmbusPacket *pkt)
     g_byte_array_set_size(device->data, 0);
     g_byte_array_append(device->data, pkt->data, pkt->data_len);
     if (device->echo) {
-        device->result = vmbus_channel_send(device->chan, VMBUS_PKT_COMP, 0,
-                                            pkt->trans_id, &iov, 1);
+        device->result =
+            vmbus_channel_send(chan, VMBUS_PKT_COMP, 0, pkt->trans_id, &iov, 1);
     }
 }
 
@@ -57,7 +57,7 @@ static void device_signal(VmbusChannel *chan, void *opaque)
     }
     while ((device->result = vmbus_channel_receive(chan, &pkt)) ==
            VMBUS_RING_OK) {
-        take(device, &pkt);
+        take(device, chan, &pkt);
     }
     if (device->echo) {
         vmbus_channel_flush(chan);

@@ -25,6 +25,8 @@ static void test_closed(Fixture *fix, gconstpointer data)
     BREAK(fix, chan->state, VMBUS_CHANNEL_OFFERED,
           "A channel is offered and nobody is connected.");
     BREAK(fix, chan->ops, NULL, "A channel's device and state disagree.");
+    BREAK(fix, chan->primary, chan,
+          "A sub-channel has outlived its primary channel.");
 }
 
 static void test_open(Fixture *fix, gconstpointer data)

@@ -103,6 +103,12 @@ void side_move(Side *from, Side *to, const Scenario *scenario, GByteArray *blob)
     vmbus_bus_load(to->bus, blob->data, blob->len, &err);
     g_assert_cmpstr(err, ==, NULL);
     g_assert_cmpstr(vmbus_bus_check(to->bus), ==, NULL);
+    for (int i = 0; i < SIDE_DEVICES; i++) {
+        if (to->devices[i].chan) {
+            vmbus_channel_adopt_subchannels(to->devices[i].chan, &device_ops,
+                                            &to->devices[i]);
+        }
+    }
 }
 
 /* What the guest does next */
@@ -394,6 +400,25 @@ static void rescinding(Side *side)
     side->channels[1] = NULL;
 }
 
+/* One is open, one offered, and the offer of the last waits. */
+static void subchannels(Side *side)
+{
+    const char *err;
+    VmbusMsg msg;
+
+    offers(side);
+    side->channels[0] = vsc_open(side->vsc, offer_of(side, 0), 3, 4, 1);
+    g_assert_true(vmbus_channel_offer_subchannels(
+        side->devices[0].chan, 3, &device_ops, &side->devices[0], &err));
+    g_assert_true(vsc_expect(side->vsc, VMBUS_MSG_OFFERCHANNEL, &msg, 196));
+    g_assert_true(vsc_expect(side->vsc, VMBUS_MSG_OFFERCHANNEL, &msg, 196));
+    g_assert_true(vsc_expect(side->vsc, VMBUS_MSG_OFFERCHANNEL, &msg, 196));
+    side->channels[1] = vsc_open(side->vsc, &msg.offer, 2, 2, 2);
+    g_assert_nonnull(side->channels[1]);
+    g_assert_true(vmbus_channel_offer_subchannels(
+        side->devices[0].chan, 3, &device_ops, &side->devices[0], &err));
+}
+
 /* The guest chose numbers, and wants no message just now. */
 static void features(Side *side)
 {
@@ -430,5 +455,6 @@ const Scenario scenarios[] = {
     {"old-version", old_version, 0},
     {"features", features, 0},
     {"rescinding", rescinding, 0},
+    {"subchannels", subchannels, 0},
 };
 const size_t scenario_count = G_N_ELEMENTS(scenarios);

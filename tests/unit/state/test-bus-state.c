@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "bus/state-format.h"
+#include "bus/bus-internal.h"
 #include "scenario.h"
 
 static void assert_same_bytes(const GByteArray *a, const GByteArray *b)
@@ -451,6 +452,63 @@ static void test_flipped(gconstpointer data)
     side_tear_down(&to);
 }
 
+static const Scenario *find_scenario(const char *name)
+{
+    for (size_t i = 0; i < scenario_count; i++) {
+        if (g_str_equal(scenarios[i].name, name)) {
+            return &scenarios[i];
+        }
+    }
+    g_assert_not_reached();
+}
+
+/* Saves with @what broken; the load ends with @sentence. */
+#define REFUSED(what, value, sentence)                                         \
+    do {                                                                       \
+        g_autoptr(GByteArray) blob = NULL;                                     \
+        __typeof__(what) old = what;                                           \
+        char *why = NULL;                                                      \
+        Side to;                                                               \
+                                                                               \
+        what = value;                                                          \
+        blob = side_save(&from);                                               \
+        what = old;                                                            \
+        side_set_up(&to, false);                                               \
+        g_assert_false(vmbus_bus_load(to.bus, blob->data, blob->len, &why));   \
+        g_assert_true(g_str_has_suffix(why, sentence));                        \
+        g_free(why);                                                           \
+        side_tear_down(&to);                                                   \
+    } while (0)
+
+static void test_features_refused(void)
+{
+    Side from;
+
+    side_prepare(&from, find_scenario("features"));
+    REFUSED(from.bus->features, 0x100 | VMBUS_FEATURE_PAUSE_RESUME,
+            "The guest is connected with features that this bus does not "
+            "have.");
+    REFUSED(from.bus->features, 0,
+            "The guest is connected with features that this bus does not "
+            "have.");
+    REFUSED(from.bus->channels[1]->signal_id, 16,
+            "The connection id for a channel is out of range.");
+    side_tear_down(&from);
+}
+
+static void test_subchannels_refused(void)
+{
+    Side from;
+
+    /* Relids 4 and on are sub-channels of the first device. */
+    side_prepare(&from, find_scenario("subchannels"));
+    REFUSED(from.bus->channels[1]->state, VMBUS_CHANNEL_OFFERED,
+            "The saved state has a sub-channel of no open channel.");
+    REFUSED(from.bus->channels[5]->index, 1,
+            "The saved state has a sub-channel twice.");
+    side_tear_down(&from);
+}
+
 static void add(const char *what, const Scenario *scenario,
                 GTestDataFunc function)
 {
@@ -471,6 +529,8 @@ int main(int argc, char **argv)
     }
     g_test_add_func("/state/bus/many-moves", test_many_moves);
     g_test_add_func("/state/bus/delivered", test_delivered);
+    g_test_add_func("/state/bus/features-refused", test_features_refused);
+    g_test_add_func("/state/bus/subchannels-refused", test_subchannels_refused);
     g_test_add_func("/state/bus/held", test_held);
     g_test_add_func("/state/bus/signals", test_signals);
     g_test_add_data_func("/state/bus/index/in", GINT_TO_POINTER(1),
