@@ -28,18 +28,22 @@ def receiver(make, **options):
     return make(extra=extra, **options).start()
 
 
-def migrate(source, target, uri=None, capabilities=(), parameters=None):
-    """Moves the running guest of one machine to another that waits for it.
-    The first one is left in place, with no guest."""
-    uri = uri or f'unix:{target.folder}/migration'
+def begin(source, target, capabilities=()):
+    """With a return path, as libvirt does it: the guest leaves its machine
+    only when the other one has it."""
+    uri = f'unix:{target.folder}/migration'
     for machine in source, target:
         machine.qmp.execute('migrate-set-capabilities', {
-            'capabilities': [{'capability': name, 'state': True}
-                             for name in ('events', *capabilities)]})
-        if parameters:
-            machine.qmp.execute('migrate-set-parameters', parameters)
+            'capabilities': [{'capability': name, 'state': True} for name in
+                             ('events', 'return-path', *capabilities)]})
     target.qmp.execute('migrate-incoming', {'uri': uri})
     source.qmp.execute('migrate', {'uri': uri})
+
+
+def migrate(source, target, capabilities=()):
+    """Moves the running guest of one machine to another that waits for it.
+    The first one is left in place, with no guest."""
+    begin(source, target, capabilities)
     wait_status(source)
     wait_status(target)
     target.qmp.wait_event('RESUME')
