@@ -135,10 +135,21 @@ static void device_signal(VmbusChannel *chan, void *opaque)
     }
 }
 
+static void device_released(VmbusChannel *chan, void *opaque)
+{
+    FuzzDevice *device = opaque;
+
+    fuzz_require(device->leaving && chan == device->chan,
+                 "A device was released that did not leave.");
+    device->leaving = false;
+    device->chan = NULL;
+}
+
 static const VmbusChannelOps device_ops = {
     .open = device_open,
     .close = device_close,
     .signal = device_signal,
+    .released = device_released,
 };
 
 void fuzz_bus_offer(FuzzBus *f, unsigned number)
@@ -167,8 +178,17 @@ void fuzz_bus_withdraw(FuzzBus *f, unsigned number)
     /* close() is called in it, and may still use the channel. */
     vmbus_bus_withdraw(f->bus, chan);
     device->chan = NULL;
+    device->leaving = false;
     fuzz_require(device->opens == device->closes,
                  "A device was withdrawn and not closed.");
+}
+
+VscMachine *fuzz_machine_new(bool scattered)
+{
+    VscMachine *machine = vsc_machine_new(FUZZ_PAGES, scattered);
+
+    machine->bus->gpadls.reallocate = allocate;
+    return machine;
 }
 
 FuzzBus *fuzz_bus_new(bool scattered)
@@ -176,9 +196,9 @@ FuzzBus *fuzz_bus_new(bool scattered)
     FuzzBus *f = g_new0(FuzzBus, 1);
 
     fail_alloc = false;
-    f->machine = vsc_machine_new(FUZZ_PAGES, scattered);
+    f->machine = fuzz_machine_new(scattered);
     f->bus = f->machine->bus;
-    f->bus->gpadls.reallocate = allocate;
+    f->devices = g_new0(FuzzDevice, FUZZ_DEVICES);
     f->vsc = vsc_new(f->machine);
     fuzz_bus_offer(f, 0);
     fuzz_bus_offer(f, 1);
@@ -219,6 +239,27 @@ void fuzz_bus_check(FuzzBus *f)
                  "Bus and machine disagree about a message under way.");
 }
 
+void fuzz_bus_begin(FuzzBus *f, unsigned how)
+{
+    static const uint32_t versions[] = {VMBUS_VERSION_1_1, VMBUS_VERSION_5_3,
+                                        VMBUS_VERSION_4_1};
+    VscChannel *chan;
+
+    if (how == 0) {
+        return;
+    }
+    f->vsc->next_gpadl = 1; /* an id that the steps use */
+    fuzz_require(vsc_connect(f->vsc, versions[how - 1]) &&
+                     vsc_request_offers(f->vsc),
+                 "A good guest could not connect.");
+    if (how > 1) {
+        chan = vsc_open(
+            f->vsc, &g_array_index(f->vsc->offers, VmbusMsgOffer, 0), 3, 3, 1);
+        fuzz_require(chan, "A good guest could not open a channel.");
+        vsc_abandon(chan);
+    }
+}
+
 void fuzz_bus_run(FuzzBus *f, FuzzInput *in, const FuzzStep *steps,
                   unsigned count)
 {
@@ -236,6 +277,14 @@ void fuzz_bus_run(FuzzBus *f, FuzzInput *in, const FuzzStep *steps,
         steps[i].run(f, in);
         fuzz_bus_check(f);
     }
+}
+
+bool fuzz_bus_failing(const FuzzBus *f)
+{
+    const VscMachine *machine = f->machine;
+
+    return fail_alloc || machine->fail_map || machine->fail_prepare ||
+           machine->fail_listen || machine->fail_post;
 }
 
 void fuzz_bus_heal(FuzzBus *f)
@@ -330,6 +379,7 @@ void fuzz_bus_finish(FuzzBus *f)
     fuzz_bus_drain(f);
     vsc_free(f->vsc);
     vsc_machine_free(f->machine);
+    g_free(f->devices);
     g_free(f);
 }
 

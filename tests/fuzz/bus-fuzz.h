@@ -27,6 +27,7 @@ enum {
 typedef struct FuzzDevice {
     VmbusOffer offer;
     VmbusChannel *chan; /* NULL: not offered */
+    bool leaving;       /* rescinded, and the guest has not let go */
     unsigned opens, closes, packets;
     uint8_t habits;
 } FuzzDevice;
@@ -34,8 +35,8 @@ typedef struct FuzzDevice {
 typedef struct FuzzBus {
     VscMachine *machine;
     VmbusBus *bus;
-    Vsc *vsc; /* for a guest that behaves */
-    FuzzDevice devices[FUZZ_DEVICES];
+    Vsc *vsc;            /* for a guest that behaves */
+    FuzzDevice *devices; /* FUZZ_DEVICES of them */
 } FuzzBus;
 
 typedef void FuzzStepFn(FuzzBus *f, FuzzInput *in);
@@ -46,6 +47,11 @@ typedef struct FuzzStep {
 } FuzzStep;
 
 FuzzBus *fuzz_bus_new(bool scattered);
+/* Goes on (0) from nothing, (1) from a connection, or (2, 3) from one with an
+ * open channel. */
+void fuzz_bus_begin(FuzzBus *f, unsigned how);
+/* A machine without devices, with the hooks for failures. */
+VscMachine *fuzz_machine_new(bool scattered);
 void fuzz_bus_offer(FuzzBus *f, unsigned device);
 void fuzz_bus_withdraw(FuzzBus *f, unsigned device);
 /* Runs steps of @steps, each as often as its weight, until the input ends. */
@@ -53,6 +59,8 @@ void fuzz_bus_run(FuzzBus *f, FuzzInput *in, const FuzzStep *steps,
                   unsigned count);
 /* What must hold between two steps. */
 void fuzz_bus_check(FuzzBus *f);
+/* Does anything fail now that should not? */
+bool fuzz_bus_failing(const FuzzBus *f);
 /* Ends every failure that was injected. */
 void fuzz_bus_heal(FuzzBus *f);
 /* The guest takes all messages that wait for it. */
@@ -62,6 +70,9 @@ void fuzz_bus_drain(FuzzBus *f);
  * a device and exchanges a packet with it.  Then frees all; leaks are found.
  */
 void fuzz_bus_finish(FuzzBus *f);
+
+/* Spoils a saved state, or leaves it as it is and returns false. */
+bool fuzz_spoil(GByteArray *blob, FuzzInput *in);
 
 /* Looks at all that a packet has; it must lie in private memory. */
 void fuzz_look_at(const VmbusPacket *pkt);
@@ -80,6 +91,7 @@ FuzzStepFn fuzz_step_habits;   /* a device changes its habits */
 FuzzStepFn fuzz_step_plug;     /* a device comes or goes */
 FuzzStepFn fuzz_step_reset;    /* machine reset */
 FuzzStepFn fuzz_step_limit;    /* another highest version */
+FuzzStepFn fuzz_step_migrate;  /* on in another machine, if it takes us */
 FuzzStepFn fuzz_step_inject;   /* mapping, memory ... fail from now on */
 
 #endif

@@ -367,7 +367,14 @@ void fuzz_step_plug(FuzzBus *f, FuzzInput *in)
 {
     unsigned number = fuzz_below(in, FUZZ_DEVICES);
 
-    if (f->devices[number].chan) {
+    FuzzDevice *device = &f->devices[number];
+
+    if (device->chan && fuzz_chance(in, 50)) {
+        device->leaving = true;
+        vmbus_bus_rescind(f->bus, device->chan);
+        fuzz_require(device->opens == device->closes,
+                     "A device was rescinded and not closed.");
+    } else if (device->chan) {
         fuzz_bus_withdraw(f, number);
     } else {
         fuzz_bus_offer(f, number);

@@ -60,6 +60,33 @@ static void pass_time(Heartbeat *h, FuzzInput *in)
     vmbus_heartbeat_tick(h->hb);
 }
 
+/* Another engine takes the state over, spoiled or not. */
+static void save_and_load(Heartbeat *h, FuzzInput *in)
+{
+    Heartbeat other = {.now = h->now, .wake = UINT64_MAX};
+    VmbusHeartbeat *engine = vmbus_heartbeat_new(&ops, &other);
+    g_autoptr(GByteArray) blob = vmbus_heartbeat_save(h->hb);
+    bool spoiled = fuzz_spoil(blob, in);
+    g_autofree uint8_t *copy = g_memdup2(blob->data, blob->len);
+    const char *why = NULL;
+
+    if (h->ic.host) {
+        why = vmbus_heartbeat_load(engine, h->ic.host, copy, blob->len);
+        fuzz_require(spoiled || !why, why);
+    }
+    if (h->ic.host && !spoiled) {
+        g_autoptr(GByteArray) again = vmbus_heartbeat_save(engine);
+
+        fuzz_require(again->len == blob->len &&
+                         !memcmp(again->data, blob->data, blob->len),
+                     "A state is another one after it was loaded.");
+    }
+    if (!why && h->ic.host) {
+        ic_fuzz_check_port(&h->ic, vmbus_heartbeat_port(engine));
+    }
+    vmbus_heartbeat_free(engine);
+}
+
 static void check(Heartbeat *h)
 {
     const IcPort *port = vmbus_heartbeat_port(h->hb);
@@ -125,6 +152,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             ic_fuzz_step(&h.ic, &in);
         } else if (what < 15) {
             pass_time(&h, &in);
+        } else if (fuzz_chance(&in, 50)) {
+            save_and_load(&h, &in);
         } else {
             vmbus_heartbeat_set_running(h.hb, fuzz_u8(&in) & 1);
         }

@@ -7,30 +7,8 @@ static const FuzzStep steps[] = {
     {fuzz_step_signal, 3}, {fuzz_step_packet, 3},  {fuzz_step_scribble, 2},
     {fuzz_step_send, 2},   {fuzz_step_receive, 1}, {fuzz_step_habits, 2},
     {fuzz_step_plug, 4},   {fuzz_step_reset, 1},   {fuzz_step_limit, 1},
-    {fuzz_step_inject, 2}, {fuzz_step_bits, 2},
+    {fuzz_step_inject, 2}, {fuzz_step_bits, 2},    {fuzz_step_migrate, 1},
 };
-
-/* From nothing, from a connection, or from one with an open channel. */
-static void begin(FuzzBus *f, unsigned how)
-{
-    static const uint32_t versions[] = {VMBUS_VERSION_1_1, VMBUS_VERSION_5_3,
-                                        VMBUS_VERSION_4_1};
-    VscChannel *chan;
-
-    if (how == 0) {
-        return;
-    }
-    f->vsc->next_gpadl = 1; /* an id that the steps use */
-    fuzz_require(vsc_connect(f->vsc, versions[how - 1]) &&
-                     vsc_request_offers(f->vsc),
-                 "A good guest could not connect.");
-    if (how > 1) {
-        chan = vsc_open(
-            f->vsc, &g_array_index(f->vsc->offers, VmbusMsgOffer, 0), 3, 3, 1);
-        fuzz_require(chan, "A good guest could not open a channel.");
-        vsc_abandon(chan);
-    }
-}
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
@@ -38,7 +16,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     uint8_t how = fuzz_u8(&in);
     FuzzBus *f = fuzz_bus_new(how & 1);
 
-    begin(f, how >> 1 & 3);
+    fuzz_bus_begin(f, how >> 1 & 3);
     fuzz_bus_run(f, &in, steps, G_N_ELEMENTS(steps));
     fuzz_bus_finish(f);
     return 0;

@@ -74,6 +74,33 @@ static void request(Shutdown *s, FuzzInput *in)
     ask(s, &req);
 }
 
+/* Another engine takes the state over, spoiled or not. */
+static void save_and_load(Shutdown *s, FuzzInput *in)
+{
+    Shutdown other = {.requests = UINT32_MAX - 1};
+    VmbusShutdown *engine = vmbus_shutdown_new(&ops, &other);
+    g_autoptr(GByteArray) blob = vmbus_shutdown_save(s->sd);
+    bool spoiled = fuzz_spoil(blob, in);
+    g_autofree uint8_t *copy = g_memdup2(blob->data, blob->len);
+    const char *why = NULL;
+
+    if (s->ic.host) {
+        why = vmbus_shutdown_load(engine, s->ic.host, copy, blob->len);
+        fuzz_require(spoiled || !why, why);
+    }
+    if (s->ic.host && !spoiled) {
+        g_autoptr(GByteArray) again = vmbus_shutdown_save(engine);
+
+        fuzz_require(again->len == blob->len &&
+                         !memcmp(again->data, blob->data, blob->len),
+                     "A state is another one after it was loaded.");
+    }
+    if (!why && s->ic.host) {
+        ic_fuzz_check_port(&s->ic, vmbus_shutdown_port(engine));
+    }
+    vmbus_shutdown_free(engine);
+}
+
 static void check(Shutdown *s)
 {
     VmbusShutdownInfo info;
@@ -124,8 +151,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     s.ic.engine = s.sd = vmbus_shutdown_new(&ops, &s);
     ic_fuzz_start(&s.ic);
     while (!fuzz_end(&in)) {
-        if (fuzz_u8(&in) % 16 < 11) {
+        uint8_t what = fuzz_u8(&in) % 16;
+
+        if (what < 11) {
             ic_fuzz_step(&s.ic, &in);
+        } else if (what == 15) {
+            save_and_load(&s, &in);
         } else {
             request(&s, &in);
         }

@@ -307,13 +307,10 @@ void ic_fuzz_answer_all(IcFuzz *f, FuzzInput *in)
     }
 }
 
-void ic_fuzz_check(const IcFuzz *f, const IcPort *port)
+void ic_fuzz_check_port(const IcFuzz *f, const IcPort *port)
 {
-    const char *why = vmbus_bus_check(f->machine->bus);
     unsigned used = 0;
-    uint64_t sum = 0;
 
-    fuzz_require(!why, why);
     fuzz_require(!port->chan == (port->state == IC_CLOSED),
                  "A service's channel and state disagree.");
     fuzz_require(!port->chan ||
@@ -327,14 +324,23 @@ void ic_fuzz_check(const IcFuzz *f, const IcPort *port)
     /* The negotiation is not counted against the limit. */
     fuzz_require(used <= port->service->max_in_flight + 1u,
                  "A service has too many requests in flight.");
+    fuzz_require((port->state == IC_READY || port->state == IC_MUTED) ||
+                     !port->message_version,
+                 "A service has versions and is not ready.");
+}
+
+void ic_fuzz_check(const IcFuzz *f, const IcPort *port)
+{
+    const char *why = vmbus_bus_check(f->machine->bus);
+    uint64_t sum = 0;
+
+    fuzz_require(!why, why);
+    ic_fuzz_check_port(f, port);
     for (unsigned i = 0; i < IC_REFUSAL_COUNT; i++) {
         sum += port->refusals[i];
     }
     fuzz_require(sum == port->refused && !port->refused == !port->last_refusal,
                  "A service's refusals are miscounted.");
-    fuzz_require((port->state == IC_READY || port->state == IC_MUTED) ||
-                     !port->message_version,
-                 "A service has versions and is not ready.");
 }
 
 void ic_fuzz_end(IcFuzz *f)

@@ -36,6 +36,8 @@ void ic_fuzz_reopen(IcFuzz *f);
 void ic_fuzz_answer_all(IcFuzz *f, FuzzInput *in);
 /* What must hold between two steps. */
 void ic_fuzz_check(const IcFuzz *f, const IcPort *port);
+/* The part of it that holds for an engine that was loaded. */
+void ic_fuzz_check_port(const IcFuzz *f, const IcPort *port);
 /* Withdraws the device and frees bus and guest; the engine stays. */
 void ic_fuzz_end(IcFuzz *f);
 
