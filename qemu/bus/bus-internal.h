@@ -18,7 +18,7 @@
 /* A message that a channel still has to send; made when its turn comes. */
 enum {
     VMBUS_SEND_OFFER = 1 << 0,
-    VMBUS_SEND_TORNDOWN = 1 << 1, /* of torndown_gpadl */
+    VMBUS_SEND_TORNDOWN = 1 << 1, /* of the ids in torndown */
     VMBUS_SEND_RESCIND = 1 << 2,
 };
 
@@ -50,8 +50,8 @@ struct VmbusChannel {
     uint8_t *packet; /* VMBUS_MAX_PACKET_SIZE bytes, kept when closed */
 
     unsigned to_send; /* VMBUS_SEND_* */
-    uint32_t torndown_gpadl;
-    GList link; /* of the bus's @senders while to_send is not 0 */
+    GArray *torndown; /* uint32_t, at most VMBUS_GPADL_MAX_COUNT; or NULL */
+    GList link;       /* of the bus's @senders while to_send is not 0 */
 
     uint64_t signals_received;
     VmbusRingCounters in_counters, out_counters;
@@ -162,6 +162,12 @@ const char *vmbus_interrupt_page_attach(VmbusBus *bus, uint64_t address);
 void vmbus_interrupt_page_detach(VmbusBus *bus);
 /* Marks channel @relid in the host's half; any thread. */
 void vmbus_interrupt_page_set(VmbusBus *bus, uint32_t relid);
+
+/* gpadl-map.c */
+/* Answers the guest's teardown of a GPADL that nobody uses any more. */
+void vmbus_gpadl_tear_down(VmbusChannel *chan, VmbusGpadl *gpadl);
+/* The same for what devices have not mapped again after a load. */
+void vmbus_gpadls_tear_down_unused(VmbusBus *bus);
 
 /* subchannel.c */
 /* A sub-channel whose device is not known yet. */

@@ -49,6 +49,9 @@ void vmbus_bus_forget_channel(VmbusChannel *chan)
         g_queue_unlink(&bus->senders, &chan->link);
     }
     bus->channels[chan->relid] = NULL;
+    if (chan->torndown) {
+        g_array_free(chan->torndown, TRUE);
+    }
     g_free((char *)chan->offer.name);
     g_free(chan->packet);
     g_free(chan);
@@ -79,7 +82,12 @@ static void forget_messages(VmbusBus *bus)
     bus->reply.len = 0;
     bus->send_alloffers = false;
     while ((link = g_queue_pop_head_link(&bus->senders))) {
-        ((VmbusChannel *)link->data)->to_send = 0;
+        VmbusChannel *chan = link->data;
+
+        chan->to_send = 0;
+        if (chan->torndown) {
+            g_array_set_size(chan->torndown, 0);
+        }
     }
 }
 
@@ -122,6 +130,7 @@ void vmbus_bus_reset(VmbusBus *bus)
     bus->restart = false;
     vmbus_bus_disconnect(bus);
     bus->held = false;
+    bus->gpadls.held = false;
 }
 
 void vmbus_bus_free(VmbusBus *bus)
@@ -207,11 +216,14 @@ static void make_channel_message(VmbusChannel *chan, VmbusLetter *letter)
         chan->state = VMBUS_CHANNEL_OFFERED;
         make_offer(chan, letter);
     } else if (chan->to_send & VMBUS_SEND_TORNDOWN) {
-        chan->to_send &= ~VMBUS_SEND_TORNDOWN;
         letter->msg.gpadl_torndown = (VmbusMsgGpadlTorndown){
             .header.type = VMBUS_MSG_GPADL_TORNDOWN,
-            .gpadl = chan->torndown_gpadl,
+            .gpadl = g_array_index(chan->torndown, uint32_t, 0),
         };
+        g_array_remove_index(chan->torndown, 0);
+        if (chan->torndown->len == 0) {
+            chan->to_send &= ~VMBUS_SEND_TORNDOWN;
+        }
         letter->len = sizeof(VmbusMsgGpadlTorndown);
     } else {
         chan->to_send &= ~VMBUS_SEND_RESCIND;

@@ -77,6 +77,9 @@ const char *vmbus_channel_validate_open(const VmbusChannel *chan,
     if (gpadl->relid != chan->relid) {
         return "The GPADL of the rings belongs to another channel.";
     }
+    if (gpadl->tearing_down && !bus->gpadls.held) {
+        return "The GPADL of the rings is being torn down.";
+    }
     *pages = vmbus_gpadl_ring_pages(gpadl, count, &why);
     if (why) {
         return why;
@@ -185,10 +188,8 @@ void vmbus_channel_detach(VmbusChannel *chan)
     chan->gpadl = NULL;
     if (gpadl) {
         gpadl->in_use = false;
-        if (gpadl->tearing_down) {
-            chan->torndown_gpadl = gpadl->id;
-            vmbus_gpadl_remove(&bus->gpadls, gpadl);
-            vmbus_bus_send_later(chan, VMBUS_SEND_TORNDOWN);
+        if (gpadl->tearing_down && !gpadl->maps) {
+            vmbus_gpadl_tear_down(chan, gpadl);
         }
     }
 }

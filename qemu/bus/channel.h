@@ -70,8 +70,12 @@ typedef enum VmbusRingResult {
     VMBUS_RING_CLOSED,    /* the channel is not open */
 } VmbusRingResult;
 
-/* Largest packet, with its descriptor, that vmbus_channel_receive() takes. */
-#define VMBUS_MAX_PACKET_SIZE 16384
+/*
+ * Largest packet, with its descriptor, that vmbus_channel_receive() takes:
+ * 16 KiB in a message pipe, as storage and sockets have, and room for headers
+ * and lists of ranges.
+ */
+#define VMBUS_MAX_PACKET_SIZE 20480
 
 /*
  * Takes the next packet from the guest into a buffer of the channel's own.

@@ -55,6 +55,10 @@ static const char *check_channel(const VmbusBus *bus, const VmbusChannel *chan,
         chan->state != VMBUS_CHANNEL_IDLE) {
         return "A channel is to be offered twice.";
     }
+    if (!(chan->to_send & VMBUS_SEND_TORNDOWN) !=
+        (!chan->torndown || !chan->torndown->len)) {
+        return "A channel has GPADLs to answer for, and no message.";
+    }
     if ((chan->to_send & VMBUS_SEND_RESCIND) &&
         chan->state != VMBUS_CHANNEL_RESCINDED) {
         return "A channel that was not withdrawn is to be rescinded.";

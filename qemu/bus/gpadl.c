@@ -10,6 +10,10 @@ static void gpadl_free(gpointer data)
 {
     VmbusGpadl *gpadl = data;
 
+    if (gpadl->maps) {
+        gpadl->removed = true;
+        return;
+    }
     g_free(gpadl->words);
     g_free(gpadl);
 }
@@ -185,6 +189,14 @@ void vmbus_gpadl_remove_all(VmbusGpadlTable *table, uint32_t relid)
     }
 }
 
+void vmbus_gpadl_unuse(VmbusGpadl *gpadl)
+{
+    gpadl->maps--;
+    if (gpadl->removed) {
+        gpadl_free(gpadl);
+    }
+}
+
 const uint64_t *vmbus_gpadl_ring_pages(const VmbusGpadl *gpadl, uint32_t *count,
                                        const char **why)
 {
@@ -227,10 +239,14 @@ const char *vmbus_gpadl_table_check(const VmbusGpadlTable *table)
         if (gpadl->complete != (gpadl->received == gpadl->declared)) {
             return "A GPADL's completeness is not that of its pages.";
         }
-        if ((gpadl->in_use || gpadl->tearing_down) && !gpadl->complete) {
+        if ((vmbus_gpadl_used(gpadl) || gpadl->tearing_down) &&
+            !gpadl->complete) {
             return "A GPADL is in use and not complete.";
         }
-        if (gpadl->tearing_down && !gpadl->in_use) {
+        if (gpadl->removed) {
+            return "A GPADL that was removed is in the table.";
+        }
+        if (gpadl->tearing_down && !vmbus_gpadl_used(gpadl) && !table->held) {
             return "A GPADL that nobody uses was not torn down.";
         }
     }

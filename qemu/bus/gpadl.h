@@ -23,6 +23,8 @@ typedef struct VmbusGpadl {
     uint64_t *words;   /* per range a VmbusGpaRange, then its page numbers */
     bool complete;     /* all came, and the ranges are valid */
     bool in_use;       /* a channel has its rings there */
+    uint32_t maps;     /* how often a device has it mapped */
+    bool removed;      /* not in the table; freed with the last map */
     bool tearing_down; /* the guest wants it gone; answered when unused */
 } VmbusGpadl;
 
@@ -32,11 +34,17 @@ typedef void *VmbusReallocFn(void *mem, size_t size);
 typedef struct VmbusGpadlTable {
     GHashTable *by_id; /* id -> VmbusGpadl, owned */
     uint32_t pages;    /* declared by all of them */
+    bool held;         /* loaded: devices have not mapped theirs again */
     VmbusReallocFn *reallocate;
 } VmbusGpadlTable;
 
 void vmbus_gpadl_table_init(VmbusGpadlTable *table);
 void vmbus_gpadl_table_destroy(VmbusGpadlTable *table);
+
+static inline bool vmbus_gpadl_used(const VmbusGpadl *gpadl)
+{
+    return gpadl->in_use || gpadl->maps;
+}
 
 VmbusGpadl *vmbus_gpadl_find(const VmbusGpadlTable *table, uint32_t id);
 uint32_t vmbus_gpadl_count(const VmbusGpadlTable *table);
@@ -56,7 +64,7 @@ VmbusGpadl *vmbus_gpadl_begin(VmbusGpadlTable *table, uint32_t relid,
  */
 const char *vmbus_gpadl_append(VmbusGpadlTable *table, VmbusGpadl *gpadl,
                                const void *data, size_t len);
-/* Frees it; it must not be in use. */
+/* Frees it, or leaves that to the last map; it must not have rings. */
 void vmbus_gpadl_remove(VmbusGpadlTable *table, VmbusGpadl *gpadl);
 /* Removes what channel @relid has, or all if it is 0. */
 void vmbus_gpadl_remove_all(VmbusGpadlTable *table, uint32_t relid);
@@ -67,6 +75,9 @@ void vmbus_gpadl_remove_all(VmbusGpadlTable *table, uint32_t relid);
  */
 const uint64_t *vmbus_gpadl_ring_pages(const VmbusGpadl *gpadl, uint32_t *count,
                                        const char **why);
+
+/* A device has unmapped it once more. */
+void vmbus_gpadl_unuse(VmbusGpadl *gpadl);
 
 /* Debug: NULL, or a sentence that says what is broken. */
 const char *vmbus_gpadl_table_check(const VmbusGpadlTable *table);

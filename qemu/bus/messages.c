@@ -120,8 +120,9 @@ static const char *handle_gpadl_teardown(VmbusBus *bus,
     if (gpadl->tearing_down) {
         return "The guest tore down a GPADL twice.";
     }
-    if (gpadl->in_use) {
-        /* Answered when the channel is closed, as real hosts do. */
+    if (vmbus_gpadl_used(gpadl)) {
+        /* Answered when the channel is closed, or the device has done with
+         * it, as real hosts do. */
         gpadl->tearing_down = true;
         return NULL;
     }

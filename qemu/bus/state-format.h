@@ -32,6 +32,7 @@ enum {
     CHANNEL_NAME,       /* text, for people */
     CHANNEL_CORRUPTION, /* text: why its ring was last found corrupt */
     CHANNEL_RINGS,      /* of an open channel */
+    CHANNEL_TORNDOWN,   /* 32-bit ids of GPADLs to answer for, but the first */
     GPADL_WORDS = 32,   /* what came, 8 bytes each */
 };
 
@@ -66,6 +67,8 @@ typedef struct SavedChannel {
     uint64_t signals_received, corruptions;
     VmbusRingCounters in, out;
     SavedRings rings;
+    const uint8_t *torndown; /* not aligned; after the first */
+    uint32_t torndown_count;
     bool rescinding;    /* rescinded, and its device waits for the release */
     VmbusChannel *chan; /* while loading: which of ours it is */
 } SavedChannel;

@@ -252,7 +252,14 @@ static void apply_channel(VmbusChannel *chan, const SavedChannel *saved)
 {
     chan->relid = saved->relid;
     chan->connection_id = saved->connection_id;
-    chan->torndown_gpadl = saved->torndown_gpadl;
+    if (saved->to_send & VMBUS_SEND_TORNDOWN) {
+        if (!chan->torndown) {
+            chan->torndown = g_array_new(FALSE, FALSE, sizeof(uint32_t));
+        }
+        g_array_append_val(chan->torndown, saved->torndown_gpadl);
+        g_array_append_vals(chan->torndown, saved->torndown,
+                            saved->torndown_count);
+    }
     chan->signals_received = saved->signals_received;
     chan->corruptions = saved->corruptions;
     chan->corruption = saved->corruption;
@@ -440,6 +447,7 @@ static const char *apply_all(StateLoader *loader)
     VmbusBus *bus = loader->bus;
 
     bus->held = true;
+    bus->gpadls.held = true;
     apply_channels(loader);
     apply_connection(loader);
     if (loader->saved.interrupt_gfn) {
@@ -487,6 +495,7 @@ static void undo(VmbusBus *bus)
             vmbus_bus_forget_channel(bus->channels[i]);
         }
     }
+    bus->gpadls.held = false;
     bus->held = true; /* there is no message that could be cancelled */
     vmbus_bus_reset(bus);
 }
@@ -559,6 +568,8 @@ bool vmbus_bus_resume(VmbusBus *bus)
         return false;
     }
     bus->held = false;
+    bus->gpadls.held = false;
+    vmbus_gpadls_tear_down_unused(bus);
     if (bus->in_flight) {
         VmbusLetter letter = bus->flying;
 

@@ -91,6 +91,14 @@ static const char *channel_item(void *opaque, const VmbusBlobItem *item)
     case CHANNEL_CORRUPTION:
         saved->corruption = intern_text(item);
         return NULL;
+    case CHANNEL_TORNDOWN:
+        if (item->len % sizeof(uint32_t) ||
+            item->len / sizeof(uint32_t) >= VMBUS_GPADL_MAX_COUNT) {
+            return "The saved state has a list of GPADLs that is damaged.";
+        }
+        saved->torndown = item->data;
+        saved->torndown_count = item->len / sizeof(uint32_t);
+        return NULL;
     case CHANNEL_RINGS:
         if (saved->has_rings) {
             return "The saved state has the rings of a channel twice.";

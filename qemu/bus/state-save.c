@@ -138,7 +138,9 @@ static void put_channel(GByteArray *blob, const VmbusChannel *chan)
         .connection_id = chan->connection_id,
         .state = chan->state,
         .to_send = chan->to_send,
-        .torndown_gpadl = chan->torndown_gpadl,
+        .torndown_gpadl = chan->to_send & VMBUS_SEND_TORNDOWN
+                              ? g_array_index(chan->torndown, uint32_t, 0)
+                              : 0,
         .signals_received = chan->signals_received,
         .corruptions = chan->corruptions,
         .in = chan->in_counters,
@@ -154,6 +156,11 @@ static void put_channel(GByteArray *blob, const VmbusChannel *chan)
     put_text(blob, CHANNEL_NAME, chan->offer.name);
     put_text(blob, CHANNEL_CORRUPTION, chan->corruption);
     put_fields(blob, STATE_FIELDS_CHANNEL, &saved);
+    if (chan->torndown && chan->torndown->len > 1) {
+        vmbus_blob_put(blob, CHANNEL_TORNDOWN,
+                       &g_array_index(chan->torndown, uint32_t, 1),
+                       (chan->torndown->len - 1) * sizeof(uint32_t));
+    }
     if (chan->state == VMBUS_CHANNEL_OPEN) {
         put_rings(blob, chan);
     }

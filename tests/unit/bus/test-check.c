@@ -57,6 +57,8 @@ static void test_messages(Fixture *fix, gconstpointer data)
 
     fixture_connect(fix);
     BREAK(fix, chan->to_send, VMBUS_SEND_TORNDOWN,
+          "A channel has GPADLs to answer for, and no message.");
+    BREAK(fix, bus->senders.length, 1,
           "The list of channels that have messages is wrong.");
     BREAK(fix, chan->to_send, VMBUS_SEND_OFFER,
           "A channel is to be offered twice.");
@@ -98,6 +100,8 @@ static void test_gpadls(Fixture *fix, gconstpointer data)
     BREAK(fix, gpadl->in_use, true, "A GPADL is in use by no channel.");
     BREAK(fix, gpadl->tearing_down, true,
           "A GPADL that nobody uses was not torn down.");
+    BREAK(fix, gpadl->removed, true,
+          "A GPADL that was removed is in the table.");
     BREAK(fix, table->pages, 9, "The pages of the GPADLs are miscounted.");
 }
 

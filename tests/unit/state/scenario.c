@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "bus/gpadl-map.h"
 #include "scenario.h"
 
 void side_set_up(Side *side, bool reverse)
@@ -419,6 +420,29 @@ static void subchannels(Side *side)
         side->devices[0].chan, 3, &device_ops, &side->devices[0], &err));
 }
 
+/* Answers to teardowns wait for a guest that does not read. */
+static void torndown_waits(Side *side)
+{
+    VmbusGpadlMap *maps[4];
+    uint32_t ids[4];
+    const char *why;
+    VmbusMsg msg;
+
+    offers(side);
+    for (unsigned i = 0; i < G_N_ELEMENTS(maps); i++) {
+        ids[i] = vsc_create_gpadl(side->vsc, 1, 100 + i, 2);
+        maps[i] = vmbus_channel_map_gpadl(side->devices[0].chan, ids[i], &why);
+        g_assert_nonnull(maps[i]);
+        vsc_head(&msg, VMBUS_MSG_GPADL_TEARDOWN);
+        msg.gpadl_teardown.relid = 1;
+        msg.gpadl_teardown.gpadl = ids[i];
+        vsc_post(side->vsc, &msg, sizeof(msg.gpadl_teardown));
+    }
+    for (unsigned i = 0; i < G_N_ELEMENTS(maps); i++) {
+        vmbus_gpadl_unmap(maps[i]);
+    }
+}
+
 /* The guest chose numbers, and wants no message just now. */
 static void features(Side *side)
 {
@@ -456,5 +480,6 @@ const Scenario scenarios[] = {
     {"features", features, 0},
     {"rescinding", rescinding, 0},
     {"subchannels", subchannels, 0},
+    {"torndown-waits", torndown_waits, 0},
 };
 const size_t scenario_count = G_N_ELEMENTS(scenarios);

@@ -4,6 +4,7 @@
 
 #include "bus/state-format.h"
 #include "bus/bus-internal.h"
+#include "bus/gpadl-map.h"
 #include "scenario.h"
 
 static void assert_same_bytes(const GByteArray *a, const GByteArray *b)
@@ -509,6 +510,49 @@ static void test_subchannels_refused(void)
     side_tear_down(&from);
 }
 
+/*
+ * A device that does not map its GPADL again has done with it, and the guest
+ * gets the answer; one that does, has not.
+ */
+static void test_mapped_again(void)
+{
+    for (int again = 0; again < 2; again++) {
+        g_autoptr(GByteArray) blob = NULL;
+        VmbusGpadlMap *map;
+        Side from, to;
+        const char *why;
+        uint32_t id, len;
+        char *err = NULL;
+        VmbusMsg msg;
+
+        side_prepare(&from, find_scenario("offered"));
+        id = vsc_create_gpadl(from.vsc, 1, 100, 2);
+        map = vmbus_channel_map_gpadl(from.devices[0].chan, id, &why);
+        vsc_head(&msg, VMBUS_MSG_GPADL_TEARDOWN);
+        msg.gpadl_teardown.relid = 1;
+        msg.gpadl_teardown.gpadl = id;
+        vsc_post(from.vsc, &msg, sizeof(msg.gpadl_teardown));
+        blob = side_save(&from);
+        vmbus_gpadl_unmap(map);
+
+        side_set_up(&to, false);
+        g_assert_true(vmbus_bus_load(to.bus, blob->data, blob->len, &err));
+        map = again ? vmbus_channel_map_gpadl(to.devices[0].chan, id, &why)
+                    : NULL;
+        g_assert_true(again == !!map);
+        vmbus_bus_resume(to.bus);
+        g_assert_cmpstr(vmbus_bus_check(to.bus), ==, NULL);
+        if (again) {
+            g_assert_false(vsc_next(to.vsc, &msg, &len));
+            vmbus_gpadl_unmap(map);
+        }
+        g_assert_true(vsc_expect(to.vsc, VMBUS_MSG_GPADL_TORNDOWN, &msg, 12));
+        g_assert_cmpuint(msg.gpadl_torndown.gpadl, ==, id);
+        side_tear_down(&from);
+        side_tear_down(&to);
+    }
+}
+
 static void add(const char *what, const Scenario *scenario,
                 GTestDataFunc function)
 {
@@ -529,6 +573,7 @@ int main(int argc, char **argv)
     }
     g_test_add_func("/state/bus/many-moves", test_many_moves);
     g_test_add_func("/state/bus/delivered", test_delivered);
+    g_test_add_func("/state/bus/mapped-again", test_mapped_again);
     g_test_add_func("/state/bus/features-refused", test_features_refused);
     g_test_add_func("/state/bus/subchannels-refused", test_subchannels_refused);
     g_test_add_func("/state/bus/held", test_held);
