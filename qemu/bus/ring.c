@@ -20,12 +20,13 @@ static void full_barrier(void)
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
 }
 
-static bool index_valid(const VmbusRingMem *mem, uint32_t index)
+bool vmbus_ring_index_valid(const VmbusRingMem *mem, uint32_t index)
 {
     return index < mem->size && index % 8 == 0;
 }
 
-static uint32_t advance(const VmbusRingMem *mem, uint32_t index, uint32_t by)
+uint32_t vmbus_ring_advance(const VmbusRingMem *mem, uint32_t index,
+                            uint32_t by)
 {
     uint32_t left = mem->size - index;
 
@@ -33,7 +34,8 @@ static uint32_t advance(const VmbusRingMem *mem, uint32_t index, uint32_t by)
 }
 
 /* Bytes from @from on to @to, going up. */
-static uint32_t distance(const VmbusRingMem *mem, uint32_t from, uint32_t to)
+uint32_t vmbus_ring_distance(const VmbusRingMem *mem, uint32_t from,
+                             uint32_t to)
 {
     return to >= from ? to - from : mem->size - from + to;
 }
@@ -45,7 +47,7 @@ static uint32_t distance(const VmbusRingMem *mem, uint32_t from, uint32_t to)
 static uint32_t free_bytes(const VmbusRingMem *mem, uint32_t write,
                            uint32_t read)
 {
-    return mem->size - distance(mem, read, write);
+    return mem->size - vmbus_ring_distance(mem, read, write);
 }
 
 /* The data byte at @index, and in @run how many follow it in host memory. */
@@ -60,8 +62,8 @@ static uint8_t *data_at(const VmbusRingMem *mem, uint32_t index, uint32_t *run)
            index % VMBUS_PAGE_SIZE;
 }
 
-static void copy_out_of(const VmbusRingMem *mem, uint32_t index, void *buf,
-                        uint32_t len)
+void vmbus_ring_peek(const VmbusRingMem *mem, uint32_t index, void *buf,
+                     uint32_t len)
 {
     uint8_t *to = buf;
 
@@ -73,7 +75,7 @@ static void copy_out_of(const VmbusRingMem *mem, uint32_t index, void *buf,
         memcpy(to, from, run);
         to += run;
         len -= run;
-        index = advance(mem, index, run);
+        index = vmbus_ring_advance(mem, index, run);
     }
 }
 
@@ -91,7 +93,7 @@ static uint32_t copy_into(const VmbusRingMem *mem, uint32_t index,
         memcpy(to, from, run);
         from += run;
         len -= run;
-        index = advance(mem, index, run);
+        index = vmbus_ring_advance(mem, index, run);
     }
     return index;
 }
@@ -150,10 +152,10 @@ const char *vmbus_ring_in_init(VmbusRingIn *ring, const VmbusRingMem *mem)
     uint32_t read = load_acquire(&mem->control->read_index);
     uint32_t write = load_acquire(&mem->control->write_index);
 
-    if (!index_valid(mem, read)) {
+    if (!vmbus_ring_index_valid(mem, read)) {
         return "The read index of the ring to the host is out of range.";
     }
-    if (!index_valid(mem, write)) {
+    if (!vmbus_ring_index_valid(mem, write)) {
         return "The write index of the ring to the host is out of range.";
     }
     *ring = (VmbusRingIn){
@@ -172,10 +174,10 @@ const char *vmbus_ring_out_init(VmbusRingOut *ring, const VmbusRingMem *mem)
     uint32_t read = load_acquire(&mem->control->read_index);
     uint32_t write = load_acquire(&mem->control->write_index);
 
-    if (!index_valid(mem, read)) {
+    if (!vmbus_ring_index_valid(mem, read)) {
         return "The read index of the ring to the guest is out of range.";
     }
-    if (!index_valid(mem, write)) {
+    if (!vmbus_ring_index_valid(mem, write)) {
         return "The write index of the ring to the guest is out of range.";
     }
     *ring = (VmbusRingOut){
@@ -199,7 +201,7 @@ VmbusRingResult vmbus_ring_in_poll(VmbusRingIn *ring, const char **why)
         return VMBUS_RING_OK;
     }
     write = load_acquire(&ring->mem.control->write_index);
-    if (!index_valid(&ring->mem, write)) {
+    if (!vmbus_ring_index_valid(&ring->mem, write)) {
         *why = "The write index of the ring to the host is out of range.";
         return VMBUS_RING_CORRUPT;
     }
@@ -207,7 +209,7 @@ VmbusRingResult vmbus_ring_in_poll(VmbusRingIn *ring, const char **why)
     return write == ring->read ? VMBUS_RING_EMPTY : VMBUS_RING_OK;
 }
 
-static const char *check_descriptor(const VmbusPacketDescriptor *desc,
+const char *vmbus_ring_check_packet(const VmbusPacketDescriptor *desc,
                                     uint32_t avail, uint32_t room)
 {
     if (desc->offset8 * 8 < sizeof(*desc)) {
@@ -235,20 +237,21 @@ VmbusRingResult vmbus_ring_in_take(VmbusRingIn *ring, void *buf, uint32_t room,
     if (result != VMBUS_RING_OK) {
         return result;
     }
-    avail = distance(&ring->mem, ring->read, ring->write_seen);
+    avail = vmbus_ring_distance(&ring->mem, ring->read, ring->write_seen);
     if (avail < sizeof(*desc) + TRAILER) {
         *why = "The ring holds less than the smallest packet.";
         return VMBUS_RING_CORRUPT;
     }
-    copy_out_of(&ring->mem, ring->read, desc, sizeof(*desc));
-    *why = check_descriptor(desc, avail, room);
+    vmbus_ring_peek(&ring->mem, ring->read, desc, sizeof(*desc));
+    *why = vmbus_ring_check_packet(desc, avail, room);
     if (*why) {
         return VMBUS_RING_CORRUPT;
     }
     *len = desc->len8 * 8u;
-    copy_out_of(&ring->mem, advance(&ring->mem, ring->read, sizeof(*desc)),
-                desc + 1, *len - sizeof(*desc));
-    ring->read = advance(&ring->mem, ring->read, *len + TRAILER);
+    vmbus_ring_peek(&ring->mem,
+                    vmbus_ring_advance(&ring->mem, ring->read, sizeof(*desc)),
+                    desc + 1, *len - sizeof(*desc));
+    ring->read = vmbus_ring_advance(&ring->mem, ring->read, *len + TRAILER);
     return VMBUS_RING_OK;
 }
 
@@ -264,7 +267,7 @@ VmbusRingCommit vmbus_ring_in_commit(VmbusRingIn *ring)
     if (ring->read == ring->published) {
         return VMBUS_COMMIT_NOTHING;
     }
-    taken = distance(&ring->mem, ring->published, ring->read);
+    taken = vmbus_ring_distance(&ring->mem, ring->published, ring->read);
     ring->published = ring->read;
     store_release(&control->read_index, ring->read);
     dirty_control(&ring->mem);
@@ -281,7 +284,7 @@ VmbusRingCommit vmbus_ring_in_commit(VmbusRingIn *ring)
         return VMBUS_COMMIT_QUIET;
     }
     write = load_acquire(&control->write_index);
-    if (!index_valid(&ring->mem, write)) {
+    if (!vmbus_ring_index_valid(&ring->mem, write)) {
         return VMBUS_COMMIT_QUIET; /* the next read says that it is corrupt */
     }
     now_free = free_bytes(&ring->mem, write, ring->read);
@@ -316,7 +319,7 @@ static VmbusRingResult look_for_room(VmbusRingOut *ring, uint32_t total,
 {
     uint32_t read = load_acquire(&ring->mem.control->read_index);
 
-    if (!index_valid(&ring->mem, read)) {
+    if (!vmbus_ring_index_valid(&ring->mem, read)) {
         *why = "The read index of the ring to the guest is out of range.";
         return VMBUS_RING_CORRUPT;
     }
@@ -431,9 +434,9 @@ const char *vmbus_ring_out_resume(VmbusRingOut *ring)
 
 const char *vmbus_ring_in_check(const VmbusRingIn *ring)
 {
-    if (!index_valid(&ring->mem, ring->read) ||
-        !index_valid(&ring->mem, ring->published) ||
-        !index_valid(&ring->mem, ring->write_seen)) {
+    if (!vmbus_ring_index_valid(&ring->mem, ring->read) ||
+        !vmbus_ring_index_valid(&ring->mem, ring->published) ||
+        !vmbus_ring_index_valid(&ring->mem, ring->write_seen)) {
         return "An index kept for the ring to the host is out of range.";
     }
     return NULL;
@@ -441,9 +444,9 @@ const char *vmbus_ring_in_check(const VmbusRingIn *ring)
 
 const char *vmbus_ring_out_check(const VmbusRingOut *ring)
 {
-    if (!index_valid(&ring->mem, ring->write) ||
-        !index_valid(&ring->mem, ring->published) ||
-        !index_valid(&ring->mem, ring->read_seen)) {
+    if (!vmbus_ring_index_valid(&ring->mem, ring->write) ||
+        !vmbus_ring_index_valid(&ring->mem, ring->published) ||
+        !vmbus_ring_index_valid(&ring->mem, ring->read_seen)) {
         return "An index kept for the ring to the guest is out of range.";
     }
     if (ring->pending >= ring->mem.size) {

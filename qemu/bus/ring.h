@@ -59,6 +59,23 @@ void vmbus_ring_mem_init(VmbusRingMem *mem, VmbusMapping *mapping,
                          uint32_t first_page, uint32_t pages,
                          VmbusRingDirtyFn *dirty, void *dirty_opaque);
 
+/* Arithmetic of indexes, which are valid; @by is not more than the size. */
+bool vmbus_ring_index_valid(const VmbusRingMem *mem, uint32_t index);
+uint32_t vmbus_ring_advance(const VmbusRingMem *mem, uint32_t index,
+                            uint32_t by);
+/* Bytes from @from on to @to, going up. */
+uint32_t vmbus_ring_distance(const VmbusRingMem *mem, uint32_t from,
+                             uint32_t to);
+/* Copies bytes of the data, whatever they are. */
+void vmbus_ring_peek(const VmbusRingMem *mem, uint32_t index, void *buf,
+                     uint32_t len);
+/*
+ * NULL, or what is wrong with a copied descriptor, if @avail bytes of the ring
+ * begin with it and a packet may have @room bytes.
+ */
+const char *vmbus_ring_check_packet(const VmbusPacketDescriptor *desc,
+                                    uint32_t avail, uint32_t room);
+
 /*
  * Takes over a ring as the guest left it (Linux and Windows zero the indexes
  * first).  Returns NULL, or a sentence if an index is out of range.
