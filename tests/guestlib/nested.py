@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A machine with real KVM that QEMU emulates, and machines in it."""
+from guestlib.machine import SCALE
+from guestlib.paths import hv_cpu, vmbus_devices
+
+# Options of the outer machine.
+OUTER = {'kernel': '6.12', 'initramfs': 'initramfs-kvm', 'cpus': 2,
+         'cpu': 'EPYC,+svm,+npt', 'devices': [], 'memory': 2048}
+INNER_BOOT_SECONDS = 600 * SCALE
+
+
+class InnerMachine:
+    """Our QEMU with KVM inside the outer machine."""
+
+    def __init__(self, outer, kernel, kind, cpus, folder, extra=()):
+        self.outer = outer
+        self.log = f'{folder}/console.log'
+        self.qmp = f'{folder}/qmp'
+        self.folder = folder
+        # What is written to the pipe goes to QEMU's monitor.
+        outer.run(f'mkdir -p {folder} && mkfifo {folder}/mon.in '
+                  f'{folder}/mon.out && '
+                  f'(cat {folder}/mon.out >{folder}/mon.log &)')
+        command = [
+            'qemu-system-x86_64', '-machine', kind, '-accel', 'kvm',
+            '-cpu', hv_cpu('kvm'), '-smp', str(cpus), '-m', '512',
+            '-nodefaults', '-display', 'none', '-serial', f'file:{self.log}',
+            '-qmp', f'unix:{self.qmp},server=on,wait=off',
+            '-kernel', f'/guest/{kernel}/vmlinuz',
+            '-initrd', f'/guest/{kernel}/initramfs',
+            '-append', '"console=ttyS0"', *vmbus_devices(),
+            '-monitor', f'pipe:{folder}/mon', *extra]
+        outer.run(f'({" ".join(command)} >{folder}/qemu.log 2>&1; '
+                  f'echo $? >{folder}/exit) >/dev/null 2>&1 &')
+
+    def text(self):
+        return self.outer.run(f'cat {self.log}').replace('\r', '')
+
+    def until(self, condition, what, timeout):
+        """Wait in the outer machine until a command succeeds there."""
+        code, _ = self.outer.shell.call(
+            f'end=$(($(cut -d. -f1 /proc/uptime) + {timeout:.0f})); '
+            f'until {condition}; do '
+            f'[ -e {self.folder}/exit ] && exit 2; '
+            '[ $(cut -d. -f1 /proc/uptime) -lt $end ] || exit 1; '
+            'sleep 0.5; done', timeout=timeout * 2 + 60)
+        if code:
+            qemu = self.outer.run(f'cat {self.folder}/qemu.log')
+            raise AssertionError(
+                f'no {what}: {"time is over" if code == 1 else "QEMU ended"}'
+                f'\n{qemu}\n{self.text()[-4000:]}')
+
+    def count(self, text):
+        return self.text().count(text)
+
+    def wait_count(self, text, number, timeout=INNER_BOOT_SECONDS):
+        self.until(f'[ $(grep -c "{text}" {self.log}) -ge {number} ]',
+                   f'"{text}" (number {number})', timeout)
+
+    def hvctl(self, arguments, timeout=300 * SCALE):
+        return self.outer.shell.call(f'hvctl --qmp {self.qmp} {arguments}',
+                                     timeout)
+
+    def wait_heartbeat(self):
+        self.until(f'hvctl --qmp {self.qmp} heartbeat >/dev/null 2>&1',
+                   'heartbeat', 120 * SCALE)
+
+    def wait_exit(self):
+        code, output = self.outer.shell.call(
+            f'for i in $(seq 600); do '
+            f'[ -e {self.folder}/exit ] && cat {self.folder}/exit && exit 0; '
+            'sleep 0.1; done; exit 1', timeout=180 * SCALE)
+        assert code == 0, 'the inner QEMU did not end'
+        return int(output)
+
+    def monitor(self, line):
+        self.outer.run(f'echo "{line}" >{self.folder}/mon.in')
