@@ -60,13 +60,13 @@ struct SintLine {
     uint32_t sint;
     unsigned users;
     QLIST_HEAD(, HvSintRoute) routes;
+    QEMUTimer *retry_timer; /* runs while a post waits for the slot */
+    int64_t retry_ns;
 
     /* KVM only */
     int gsi; /* -1: none */
     EventNotifier set_notifier;
     EventNotifier ack_notifier; /* the guest wrote EOM or EOI */
-    QEMUTimer *retry_timer;
-    int64_t retry_ns;
 };
 
 /* A message accepted by hyperv_post_msg() on its way into the slot. */
@@ -287,6 +287,47 @@ void hyperv_synic_reset(CPUState *cs)
     }
 }
 
+typedef struct SetSint {
+    CPUState *cs; /* referenced */
+    uint32_t sint;
+} SetSint;
+
+static void set_sint_bh(void *opaque)
+{
+    g_autofree SetSint *s = opaque;
+
+    hv_soft_set_sint(s->cs, s->sint);
+    object_unref(OBJECT(s->cs));
+}
+
+static int raise_line(SintLine *line)
+{
+    SetSint *s;
+
+    if (!line->synic) {
+        return -ENXIO;
+    }
+    if (line->gsi >= 0) {
+        return event_notifier_set(&line->set_notifier);
+    }
+    if (!hv_soft_enabled()) {
+        return -ENOSYS;
+    }
+    if (bql_locked()) {
+        return hv_soft_set_sint(line->synic->cs, line->sint);
+    }
+    s = g_new(SetSint, 1);
+    *s = (SetSint) { line->synic->cs, line->sint };
+    object_ref(OBJECT(s->cs));
+    aio_bh_schedule_oneshot(qemu_get_aio_context(), set_sint_bh, s);
+    return 0;
+}
+
+int hyperv_sint_route_set_sint(HvSintRoute *route)
+{
+    return raise_line(route->line);
+}
+
 static void post_bh(void *opaque)
 {
     HvSintRoute *route = opaque;
@@ -326,16 +367,18 @@ static int fill_slot(SynICState *synic, uint32_t sint,
 }
 
 /*
- * KVM tells of EOM and EOI by the line's ack_notifier; with a split irqchip it
- * does not, and this timer does all the work.  Otherwise it is there for an
- * acknowledgement that got lost.
+ * EOM and EOI tell that a slot is free, but not always: KVM does not pass them
+ * on with a split irqchip, and a Linux that crashes on one processor empties
+ * the slots of all of them, and writes its own EOM only.  So a timer looks
+ * again, too.
  */
 static void arm_retry(SintLine *line)
 {
-    int64_t first = kvm_irqchip_is_split() ? SCALE_MS : 50 * SCALE_MS;
-    int64_t longest = kvm_irqchip_is_split() ? 20 * SCALE_MS : 500 * SCALE_MS;
+    bool alone = kvm_enabled() && kvm_irqchip_is_split();
+    int64_t first = alone ? SCALE_MS : 50 * SCALE_MS;
+    int64_t longest = alone ? 20 * SCALE_MS : 500 * SCALE_MS;
 
-    if (!line->retry_timer || timer_pending(line->retry_timer)) {
+    if (timer_pending(line->retry_timer)) {
         return;
     }
     line->retry_ns = line->retry_ns ? MIN(line->retry_ns * 2, longest) : first;
@@ -440,9 +483,28 @@ static void ack_handler(EventNotifier *notifier)
     retry_posts(container_of(notifier, SintLine, ack_notifier));
 }
 
+static bool has_waiting(SintLine *line)
+{
+    HvSintRoute *route;
+
+    QLIST_FOREACH(route, &line->routes, link) {
+        if (route->post_state == POST_WAITING) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static void retry_timer(void *opaque)
 {
-    retry_posts(opaque);
+    SintLine *line = opaque;
+
+    if (line->synic && has_waiting(line)) {
+        /* What fills the slot may be from a kernel that crashed, and its
+         * interrupt lost with it: the new one has to be told to look. */
+        raise_line(line);
+        retry_posts(line);
+    }
 }
 
 void hyperv_synic_slot_free(CPUState *cs)
@@ -558,7 +620,6 @@ static int connect_line(SintLine *line)
         goto err_gsi;
     }
     event_notifier_set_handler(&line->ack_notifier, ack_handler);
-    line->retry_timer = timer_new_ns(QEMU_CLOCK_VIRTUAL, retry_timer, line);
     return 0;
 err_gsi:
     kvm_irqchip_release_virq(kvm_state, line->gsi);
@@ -584,8 +645,6 @@ static void disconnect_line(SintLine *line)
     event_notifier_set_handler(&line->ack_notifier, NULL);
     event_notifier_cleanup(&line->ack_notifier);
     event_notifier_cleanup(&line->set_notifier);
-    timer_free(line->retry_timer);
-    line->retry_timer = NULL;
 }
 
 static SintLine *get_line(SynICState *synic, uint32_t sint)
@@ -602,6 +661,8 @@ static SintLine *get_line(SynICState *synic, uint32_t sint)
             g_free(line);
             return NULL;
         }
+        line->retry_timer = timer_new_ns(QEMU_CLOCK_VIRTUAL, retry_timer,
+                                         line);
         synic->lines[sint] = line;
     }
     line->users++;
@@ -617,6 +678,7 @@ static void put_line(SintLine *line)
         line->synic->lines[line->sint] = NULL;
     }
     disconnect_line(line);
+    timer_free(line->retry_timer);
     g_free(line);
 }
 
@@ -671,43 +733,6 @@ void hyperv_sint_route_unref(HvSintRoute *route)
     QLIST_REMOVE(route, link);
     put_line(route->line);
     g_free(route);
-}
-
-typedef struct SetSint {
-    CPUState *cs; /* referenced */
-    uint32_t sint;
-} SetSint;
-
-static void set_sint_bh(void *opaque)
-{
-    g_autofree SetSint *s = opaque;
-
-    hv_soft_set_sint(s->cs, s->sint);
-    object_unref(OBJECT(s->cs));
-}
-
-int hyperv_sint_route_set_sint(HvSintRoute *route)
-{
-    SintLine *line = route->line;
-    SetSint *s;
-
-    if (!line->synic) {
-        return -ENXIO;
-    }
-    if (line->gsi >= 0) {
-        return event_notifier_set(&line->set_notifier);
-    }
-    if (!hv_soft_enabled()) {
-        return -ENOSYS;
-    }
-    if (bql_locked()) {
-        return hv_soft_set_sint(line->synic->cs, line->sint);
-    }
-    s = g_new(SetSint, 1);
-    *s = (SetSint) { line->synic->cs, line->sint };
-    object_ref(OBJECT(s->cs));
-    aio_bh_schedule_oneshot(qemu_get_aio_context(), set_sint_bh, s);
-    return 0;
 }
 
 /*
