@@ -30,6 +30,7 @@ int hv_sint_raise(HvVp *vp, unsigned sint)
 {
     HvPartition *partition = vp->partition;
     uint64_t value;
+    uint8_t vector;
 
     if (sint >= HV_ABI_SINT_COUNT) {
         return -EINVAL;
@@ -41,14 +42,20 @@ int hv_sint_raise(HvVp *vp, unsigned sint)
     if (value & HVB_SINT_MASKED) {
         return -ENOENT;
     }
-    if (!(value & HVB_SINT_POLLING)) {
-        partition->ops->assert_vector(partition->opaque, vp,
-                                      value & HVB_SINT_VECTOR);
+    vector = value & HVB_SINT_VECTOR;
+    if (!(value & HVB_SINT_POLLING) &&
+        partition->ops->assert_vector(partition->opaque, vp, vector) &&
+        value & HVB_SINT_AUTO_EOI) {
+        vp->s.auto_eoi_raised[vector / 64] |= 1ull << (vector % 64);
     }
     return 0;
 }
 
-bool hv_sint_auto_eoi(const HvVp *vp, uint8_t vector)
+bool hv_sint_auto_eoi(HvVp *vp, uint8_t vector)
 {
-    return vp->auto_eoi[vector / 64] >> (vector % 64) & 1;
+    uint64_t bit = 1ull << (vector % 64);
+    bool raised = vp->s.auto_eoi_raised[vector / 64] & bit;
+
+    vp->s.auto_eoi_raised[vector / 64] &= ~bit;
+    return raised || vp->auto_eoi[vector / 64] & bit;
 }

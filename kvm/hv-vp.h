@@ -60,8 +60,8 @@ typedef struct HvOps {
      * replaces the timer's earlier wish.  HV_TIME_NEVER: no call wanted. */
     void (*set_deadline)(void *opaque, HvVp *vp, unsigned timer,
                          uint64_t deadline);
-    /* Edge interrupt to the VP's APIC. */
-    void (*assert_vector)(void *opaque, HvVp *vp, uint8_t vector);
+    /* Edge interrupt to the VP's APIC; false: software has disabled that. */
+    bool (*assert_vector)(void *opaque, HvVp *vp, uint8_t vector);
     /* Puts a message into the slot of @sint and raises the SINT: 0, -EAGAIN
      * (slot busy, pending flag set) or another error (page off: drop it). */
     int (*post_message)(void *opaque, HvVp *vp, unsigned sint,
@@ -116,9 +116,10 @@ typedef struct HvVpState {
     uint64_t simp;
     uint64_t sint[HV_ABI_SINT_COUNT];
     HvStimerState stimer[HV_ABI_STIMERS];
+    uint64_t auto_eoi_raised[4]; /* vectors, until the processor takes them */
 } HvVpState;
 
-_Static_assert(sizeof(HvVpState) == 40 + 128 + 4 * 40, "flat VP state");
+_Static_assert(sizeof(HvVpState) == 40 + 128 + 4 * 40 + 32, "flat VP state");
 
 /* The same of a partition. */
 typedef struct HvPartitionState {
@@ -189,8 +190,13 @@ bool hv_msr_write(HvVp *vp, uint32_t msr, uint64_t value);
  * -ENXIO: the SynIC is off; -ENOENT: masked.
  */
 int hv_sint_raise(HvVp *vp, unsigned sint);
-/* Is @vector to be taken out of service as soon as it is accepted? */
-bool hv_sint_auto_eoi(const HvVp *vp, uint8_t vector);
+/*
+ * The processor takes the interrupt @vector: must it not be held in service?
+ * One that a SINT raised with auto-EOI keeps it when the SINT is masked before
+ * the interrupt is taken.  A Linux that crashes leaves such an interrupt to
+ * its crash kernel, which would never end it.
+ */
+bool hv_sint_auto_eoi(HvVp *vp, uint8_t vector);
 
 /* The deadline has come; early calls are harmless. */
 void hv_stimer_tick(HvVp *vp, unsigned timer);

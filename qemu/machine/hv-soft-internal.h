@@ -66,7 +66,7 @@ void hv_soft_set_deadline(void *opaque, HvVp *vp, unsigned timer,
 bool hv_soft_read_guest(void *opaque, uint64_t gpa, void *buf, uint32_t len);
 bool hv_soft_write_guest(void *opaque, uint64_t gpa, const void *buf,
                          uint32_t len);
-void hv_soft_assert_vector(void *opaque, HvVp *vp, uint8_t vector);
+bool hv_soft_assert_vector(void *opaque, HvVp *vp, uint8_t vector);
 bool hv_soft_apic_read(void *opaque, HvVp *vp, HvApicRegister reg,
                        uint64_t *value);
 bool hv_soft_apic_write(void *opaque, HvVp *vp, HvApicRegister reg,

@@ -186,7 +186,7 @@ bool hv_soft_write_guest(void *opaque, uint64_t gpa, const void *buf,
 
 /* Interrupts */
 
-void hv_soft_assert_vector(void *opaque, HvVp *vp, uint8_t vector)
+bool hv_soft_assert_vector(void *opaque, HvVp *vp, uint8_t vector)
 {
     DeviceState *dev = soft_vp(vp)->cpu->apic_state;
     APICCommonState *apic;
@@ -194,7 +194,7 @@ void hv_soft_assert_vector(void *opaque, HvVp *vp, uint8_t vector)
     uint32_t dest;
 
     if (!dev) {
-        return;
+        return false;
     }
     apic = APIC_COMMON(dev);
     dest = is_x2apic_mode(dev) ? apic->initial_apic_id : apic->id;
@@ -203,6 +203,7 @@ void hv_soft_assert_vector(void *opaque, HvVp *vp, uint8_t vector)
                   (dest & 0xff) << MSI_ADDR_DEST_ID_SHIFT;
     msi.data = vector;
     APIC_COMMON_GET_CLASS(apic)->send_msi(&msi);
+    return apic->spurious_vec & APIC_SV_ENABLE;
 }
 
 static bool apic_get(HvSoftVp *svp, int index, uint64_t *value)

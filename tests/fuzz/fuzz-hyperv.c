@@ -170,10 +170,10 @@ static void check_timer(const Fake *fake, unsigned vp, unsigned timer)
                  "A timer without messages has one that waits.");
 }
 
-static void check(const Fake *fake)
+static void check(Fake *fake)
 {
     for (unsigned i = 0; i < FAKE_VPS; i++) {
-        const HvVp *vp = &fake->vps[i];
+        HvVp *vp = &fake->vps[i];
 
         for (unsigned t = 0; t < HV_ABI_STIMERS; t++) {
             check_timer(fake, i, t);

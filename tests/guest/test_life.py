@@ -79,8 +79,7 @@ def test_resets_in_the_middle_of_a_boot(machine):
 
 
 @pytest.mark.parametrize('kernel,cpus,reports', [
-    ('6.1', 1, True), ('6.12', 2, True), pytest.param('6.1', 2, False, marks=pytest.mark.xfail(
-        reason='known fault: the crash kernel sometimes does not come up')),
+    ('6.1', 1, True), ('6.12', 2, True), ('6.1', 2, False),
     ('6.12', 1, False)])
 def test_crash_kernel_reconnects(machine, kernel, cpus, reports):
     """The machine is not reset: the kernel that runs after the panic finds

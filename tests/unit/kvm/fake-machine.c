@@ -70,12 +70,13 @@ static void set_deadline(void *opaque, HvVp *vp, unsigned timer,
     fake->deadlines[index_of(fake, vp)][timer] = deadline;
 }
 
-static void assert_vector(void *opaque, HvVp *vp, uint8_t vector)
+static bool assert_vector(void *opaque, HvVp *vp, uint8_t vector)
 {
     Fake *fake = fake_of(opaque);
 
     fake->vectors[index_of(fake, vp)][vector]++;
     fake->vectors_total++;
+    return !fake->apic_disabled;
 }
 
 static int post_message(void *opaque, HvVp *vp, unsigned sint,

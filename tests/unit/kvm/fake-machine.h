@@ -45,6 +45,7 @@ typedef struct Fake {
     uint64_t crash[HV_ABI_CRASH_PARAMS];
     uint64_t apic[3]; /* by HvApicRegister */
     bool apic_refuses;
+    bool apic_disabled;
     unsigned spin_waits;
 
     uint16_t hypercall_status;

@@ -89,6 +89,38 @@ static void test_auto_eoi(void)
     fake_free(fake);
 }
 
+/* What was raised with auto-EOI is ended so, even if the SINT is masked before
+ * the processor takes it. */
+static void test_auto_eoi_then_masked(void)
+{
+    const uint64_t on = 0xf3 | HVB_SINT_AUTO_EOI;
+    Fake *fake = fake_new(SYNIC);
+    HvVp *vp = &fake->vps[0];
+
+    fake_wrmsr(fake, HVMSR_SCONTROL, 1);
+    fake_wrmsr(fake, HVMSR_SINT0 + 2, on);
+    g_assert_cmpint(hv_sint_raise(vp, 2), ==, 0);
+    fake_wrmsr(fake, HVMSR_SINT0 + 2, on | HVB_SINT_MASKED);
+    g_assert_false(hv_sint_auto_eoi(vp, 0xf2));
+    g_assert_true(hv_sint_auto_eoi(vp, 0xf3));
+    g_assert_false(hv_sint_auto_eoi(vp, 0xf3));
+    /* An APIC that drops the interrupt has nothing to end. */
+    fake_wrmsr(fake, HVMSR_SINT0 + 2, on);
+    fake->apic_disabled = true;
+    g_assert_cmpint(hv_sint_raise(vp, 2), ==, 0);
+    fake_wrmsr(fake, HVMSR_SINT0 + 2, on | HVB_SINT_MASKED);
+    g_assert_false(hv_sint_auto_eoi(vp, 0xf3));
+    /* Without auto-EOI, and with polling, nothing stays. */
+    fake->apic_disabled = false;
+    fake_wrmsr(fake, HVMSR_SINT0 + 2, 0xf3);
+    hv_sint_raise(vp, 2);
+    fake_wrmsr(fake, HVMSR_SINT0 + 2, on | HVB_SINT_POLLING);
+    hv_sint_raise(vp, 2);
+    fake_wrmsr(fake, HVMSR_SINT0 + 2, 0x10000);
+    g_assert_false(hv_sint_auto_eoi(vp, 0xf3));
+    fake_free(fake);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -96,5 +128,6 @@ int main(int argc, char **argv)
     g_test_add_func("/sint/not-raised", test_not_raised);
     g_test_add_func("/sint/vector-refused", test_vector_refused);
     g_test_add_func("/sint/auto-eoi", test_auto_eoi);
+    g_test_add_func("/sint/auto-eoi-then-masked", test_auto_eoi_then_masked);
     return g_test_run();
 }

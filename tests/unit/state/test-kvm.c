@@ -238,6 +238,8 @@ static void test_registers(void)
     fake_wrmsr(here, HVMSR_SINT0 + 2, 0xf3 | HVB_SINT_AUTO_EOI);
     fake_wrmsr(here, HVMSR_CRASH_P0, 77);
     fake_wrmsr(here, HVMSR_REENLIGHTENMENT, 0x1ee);
+    hv_sint_raise(&here->vps[0], 2);
+    fake_wrmsr(here, HVMSR_SINT0 + 2, 0x10000);
     here->now = 50 * SECOND;
     prepare_there(FAKE_ALL_FEATURES, 7 * SECOND, 300);
     move(here);
