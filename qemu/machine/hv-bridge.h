@@ -17,6 +17,7 @@
 typedef struct HvBridge HvBridge;
 typedef struct HvDevice HvDevice;
 typedef struct HvDeviceClass HvDeviceClass;
+struct IcPort;
 
 DECLARE_OBJ_CHECKERS(HvDevice, HvDeviceClass, VMBUS_DEVICE, TYPE_VMBUS_DEVICE)
 
@@ -24,7 +25,9 @@ struct HvDevice {
     DeviceState parent_obj;
 
     QemuUUID instanceid;
-    VmbusChannel *chan; /* its primary channel; NULL before realize */
+    VmbusChannelOps ops; /* its class's, and the end of a rescind */
+    VmbusChannel *chan;  /* its primary channel; NULL before realize, and when
+                          * the guest has let go of an unplugged device */
 };
 
 struct HvDeviceClass {
@@ -54,6 +57,13 @@ HvBridge *hv_bridge_find(void);
 VmbusBus *hv_bridge_bus(HvBridge *bridge);
 /* The bridge whose bus @dev is on. */
 HvBridge *hv_device_bridge(HvDevice *dev);
+/* The device with the primary channel @chan, or NULL. */
+HvDevice *hv_bridge_find_device(HvBridge *bridge, const VmbusChannel *chan);
+/*
+ * device_del: rescinds the device, which is unplugged when the guest lets go
+ * of it; that may be never.
+ */
+void hv_device_request_unplug(HvDevice *dev);
 /*
  * Of the message that the bus gave to the bridge: it is in its slot, or was
  * dropped for good, and the bus has not been told yet.
@@ -67,6 +77,9 @@ const char *hv_bridge_max_version(HvBridge *bridge);
 /* Converts between QEMU's UUIDs and a GUID's order on the wire. */
 VmbusGuid hv_guid_from_uuid(QemuUUID uuid);
 QemuUUID hv_uuid_from_guid(const VmbusGuid *guid);
+
+/* Adds what @port has counted to the description of its device. */
+void hv_describe_service(VMBusDeviceInfo *info, const struct IcPort *port);
 
 /* "5.3" for 5 << 16 | 3; NULL for 0.  The caller frees it. */
 char *hv_version_string(uint32_t version);

@@ -9,6 +9,7 @@
 #include "qapi/qapi-events-vmbus.h"
 #include "system/runstate.h"
 #include "devices/heartbeat.h"
+#include "devices/ic.h"
 #include "hv-bridge.h"
 #include "trace/trace-hw_vmbus.h"
 
@@ -127,6 +128,7 @@ static void heartbeat_describe(HvDevice *dev, VMBusDeviceInfo *info)
         out->age_ms = (heartbeat_now_ns(NULL) - hb.last_ns) / SCALE_MS;
     }
     info->heartbeat = out;
+    hv_describe_service(info, vmbus_heartbeat_port(HV_HEARTBEAT(dev)->engine));
 }
 
 static void heartbeat_class_init(ObjectClass *klass, void *data)

@@ -7,6 +7,7 @@
 #include "qapi/error.h"
 #include "qapi/qapi-commands-vmbus.h"
 #include "qapi/qapi-events-vmbus.h"
+#include "devices/ic.h"
 #include "devices/shutdown.h"
 #include "hv-bridge.h"
 #include "trace/trace-hw_vmbus.h"
@@ -93,6 +94,7 @@ static void shutdown_describe(HvDevice *dev, VMBusDeviceInfo *info)
     out->message_version = hv_version_string(sd.message_version);
     out->requests = sd.requests;
     info->shutdown = out;
+    hv_describe_service(info, vmbus_shutdown_port(HV_SHUTDOWN(dev)->engine));
 }
 
 void qmp_vmbus_shutdown(bool has_mode, VMBusShutdownMode mode, bool has_force,

@@ -10,6 +10,7 @@
 #include "monitor/hmp.h"
 #include "monitor/monitor.h"
 #include "bus/vmbus-protocol.h"
+#include "devices/ic.h"
 #include "hv-bridge.h"
 
 static const VMBusChannelState qapi_states[] = {
@@ -41,6 +42,7 @@ static VMBusChannelInfo *describe_channel(VmbusChannel *chan)
     vmbus_channel_info(chan, &c);
     info->relid = c.relid;
     info->connection_id = c.connection_id;
+    info->subchannel = c.subchannel_index;
     info->state = qapi_states[c.state];
     if (c.state == VMBUS_CHANNEL_OPEN &&
         c.target_vp != VMBUS_VP_NONE) {
@@ -55,11 +57,49 @@ static VMBusChannelInfo *describe_channel(VmbusChannel *chan)
     return info;
 }
 
+void hv_describe_service(VMBusDeviceInfo *info, const IcPort *port)
+{
+    info->service = g_new0(VMBusServiceInfo, 1);
+    info->service->sent = port->sent;
+    info->service->answered = port->answered;
+    info->service->refused = port->refused;
+    info->service->last_refusal = g_strdup(port->last_refusal);
+}
+
 static char *guid_string(const VmbusGuid *guid)
 {
     char text[VMBUS_GUID_STRLEN + 1];
 
     return g_strdup(vmbus_guid_format(guid, text));
+}
+
+typedef struct ChannelsOf {
+    HvBridge *bridge;
+    VmbusChannel *primary; /* NULL: of no device */
+    VMBusChannelInfoList **tail;
+} ChannelsOf;
+
+static void add_channel(VmbusChannel *chan, void *opaque)
+{
+    ChannelsOf *of = opaque;
+    VmbusChannel *primary = vmbus_channel_primary(chan);
+
+    if (primary && !hv_bridge_find_device(of->bridge, primary)) {
+        primary = NULL;
+    }
+    if (primary == of->primary) {
+        QAPI_LIST_APPEND(of->tail, describe_channel(chan));
+    }
+}
+
+static VMBusChannelInfoList *describe_channels(HvBridge *bridge,
+                                               VmbusChannel *primary)
+{
+    VMBusChannelInfoList *list = NULL;
+    ChannelsOf of = {bridge, primary, &list};
+
+    vmbus_bus_foreach(hv_bridge_bus(bridge), add_channel, &of);
+    return list;
 }
 
 static VMBusDeviceInfo *describe_device(HvDevice *dev)
@@ -74,7 +114,7 @@ static VMBusDeviceInfo *describe_device(HvDevice *dev)
     info->driver = g_strdup(object_get_typename(OBJECT(dev)));
     info->class_id = guid_string(&c.offer.class_id);
     info->instance_id = guid_string(&c.offer.instance_id);
-    QAPI_LIST_PREPEND(info->channels, describe_channel(dev->chan));
+    info->channels = describe_channels(hv_device_bridge(dev), dev->chan);
     hc->describe(dev, info);
     return info;
 }
@@ -123,12 +163,14 @@ VMBusInfo *qmp_query_vmbus(Error **errp)
     info->messages_out = b.messages_out;
     info->messages_refused = b.messages_refused;
     info->devices = describe_devices(bridge);
+    info->withdrawn = describe_channels(bridge, NULL);
     return info;
 }
 
 static void print_channel(Monitor *mon, const VMBusChannelInfo *c)
 {
-    monitor_printf(mon, "  channel %u: %s, connection 0x%x", c->relid,
+    monitor_printf(mon, "  %s %u: %s, connection 0x%x",
+                   c->subchannel ? "sub-channel" : "channel", c->relid,
                    VMBusChannelState_str(c->state), c->connection_id);
     if (c->has_target_vp) {
         monitor_printf(mon, ", VP %u", c->target_vp);
@@ -163,6 +205,14 @@ static void print_device(Monitor *mon, const VMBusDeviceInfo *dev)
         monitor_printf(mon, "  shutdown: %s\n",
                        VMBusShutdownState_str(dev->shutdown->state));
     }
+    if (dev->service) {
+        monitor_printf(mon, "  %" PRIu64 " requests sent, %" PRIu64
+                       " answered, %" PRIu64 " packets refused%s%s\n",
+                       dev->service->sent, dev->service->answered,
+                       dev->service->refused,
+                       dev->service->last_refusal ? "; the last time: " : "",
+                       dev->service->last_refusal ?: "");
+    }
     for (c = dev->channels; c; c = c->next) {
         print_channel(mon, c->value);
     }
@@ -172,6 +222,7 @@ static void hmp_info_vmbus(Monitor *mon, const QDict *qdict)
 {
     g_autoptr(VMBusInfo) info = qmp_query_vmbus(&error_abort);
     VMBusDeviceInfoList *dev;
+    VMBusChannelInfoList *chan;
 
     if (!info->present) {
         monitor_printf(mon, "The machine has no VMBus.\n");
@@ -189,6 +240,12 @@ static void hmp_info_vmbus(Monitor *mon, const QDict *qdict)
                    info->messages_refused);
     for (dev = info->devices; dev; dev = dev->next) {
         print_device(mon, dev->value);
+    }
+    if (info->withdrawn) {
+        monitor_printf(mon, "withdrawn, and kept by the guest\n");
+    }
+    for (chan = info->withdrawn; chan; chan = chan->next) {
+        print_channel(mon, chan->value);
     }
 }
 

@@ -111,6 +111,16 @@ def test_heartbeat_beats(guest):
     assert after['sent'] - after['received'] <= 1
 
 
+def test_services_count_their_packets(guest):
+    """The agreement on versions is a request of each service, too."""
+    heartbeat = guest.device('hv-heartbeat')
+    assert heartbeat['service']['sent'] == heartbeat['heartbeat']['sent'] + 1
+    assert guest.device('hv-shutdown')['service'] == \
+        {'sent': 1, 'answered': 1, 'refused': 0}
+    assert heartbeat['service']['refused'] == 0
+    assert 'last-refusal' not in heartbeat['service']
+
+
 def test_hvctl_status(guest):
     done = guest.hvctl('status')
     assert done.returncode == 0, done.stderr

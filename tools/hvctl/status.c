@@ -26,6 +26,12 @@ static const char *const channel_members[] = {
 static const char *const ring_members[] = {
     "size", "packets", "bytes", "signals-sent", "signals-suppressed", "full",
 };
+static const char *const service_members[] = {
+    "sent",
+    "answered",
+    "refused",
+    "last-refusal",
+};
 static const char *const heartbeat_members[] = {
     "state",    "application", "framework-version", "message-version",
     "sequence", "sent",        "received",          "age-ms",
@@ -60,6 +66,7 @@ static void add_ring(JsonBuilder *builder, JsonObject *channel,
 static void add_device(JsonBuilder *builder, JsonObject *device)
 {
     JsonArray *channels = hvctl_get_array(device, "channels");
+    JsonObject *service = hvctl_get_object(device, "service");
     JsonObject *heartbeat = hvctl_get_object(device, "heartbeat");
     JsonObject *shutdown = hvctl_get_object(device, "shutdown");
     JsonObject *channel;
@@ -76,6 +83,12 @@ static void add_device(JsonBuilder *builder, JsonObject *device)
         json_builder_end_object(builder);
     }
     json_builder_end_array(builder);
+    if (service) {
+        json_builder_set_member_name(builder, "service");
+        json_builder_begin_object(builder);
+        COPY(builder, service, service_members);
+        json_builder_end_object(builder);
+    }
     if (heartbeat) {
         json_builder_set_member_name(builder, "heartbeat");
         json_builder_begin_object(builder);
@@ -192,6 +205,24 @@ static void print_services(JsonObject *device)
     }
 }
 
+/* What was refused is told only if there was something. */
+static void print_refusals(JsonObject *device)
+{
+    JsonObject *service = hvctl_get_object(device, "service");
+    const char *why = hvctl_get_string(service, "last-refusal", NULL);
+
+    if (hvctl_get_int(service, "refused", 0) == 0) {
+        return;
+    }
+    printf("%s: %" PRId64 " requests sent, %" PRId64 " answered, %" PRId64
+           " packets refused%s%s\n",
+           hvctl_get_string(device, "driver", "unknown"),
+           hvctl_get_int(service, "sent", 0),
+           hvctl_get_int(service, "answered", 0),
+           hvctl_get_int(service, "refused", 0), why ? "; the last time: " : "",
+           why ? why : "");
+}
+
 static void print_as_text(JsonObject *info)
 {
     JsonArray *devices = hvctl_get_array(info, "devices");
@@ -213,6 +244,7 @@ static void print_as_text(JsonObject *info)
     printf("\n");
     for (unsigned i = 0; (device = hvctl_array_object(devices, i)); i++) {
         print_services(device);
+        print_refusals(device);
     }
     fflush(stdout);
 }

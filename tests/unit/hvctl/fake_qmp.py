@@ -148,12 +148,17 @@ def channel(**members):
             "in": ring(), "out": ring(packets=8), "corruptions": 0, **members}
 
 
+def service(**members):
+    return {"sent": 14, "answered": 13, "refused": 0, **members}
+
+
 def heartbeat(state="ok", application="healthy", **members):
     return {"qom-path": "/machine/peripheral/hb", "driver": "hv-heartbeat",
             "id": "hb",
             "class-id": "57164f39-9115-4e78-ab55-382f3bd5422d",
             "instance-id": "fd149e91-82e0-4a7d-afa6-2a4166cbd7c0",
             "channels": [channel()],
+            "service": service(),
             "heartbeat": {"state": state, "application": application,
                           "framework-version": "3.0", "message-version": "3.0",
                           "sequence": 12, "sent": 13, "received": 12,
@@ -165,6 +170,7 @@ def shutdown(state="ready"):
             "class-id": "0e0b6031-5213-4934-818b-38d90ced39db",
             "instance-id": "b6650ff7-33bc-4840-8048-e0676786f393",
             "channels": [channel(relid=2)],
+            "service": service(sent=1, answered=1),
             "shutdown": {"state": state, "framework-version": "3.0",
                          "message-version": "3.2", "requests": 0}}
 

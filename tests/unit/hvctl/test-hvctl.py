@@ -243,6 +243,7 @@ class Messages(Case):
         for value in bad:
             device = {key: value for key in heartbeat()}
             device["heartbeat"] = {"state": value, "age-ms": value}
+            device["service"] = {"refused": value, "last-refusal": value}
             device["channels"] = [{"in": value, "relid": value}, value]
             info = {key: value for key in vmbus()}
             info.update(present=True, devices=[device, value])
@@ -340,6 +341,22 @@ Shutdown: ready, message version 3.2
         self.assertIn("corrupt 2 times; the last time: write index out of "
                       "range", out)
 
+    def test_refusals(self):
+        device = shutdown()
+        device["service"].update(refused=3, **{
+            "last-refusal": "the guest sent a message that is not an answer"})
+        out = self.status(vmbus(heartbeat(), device))
+        self.assertEqual(out.splitlines()[-1],
+                         "hv-shutdown: 1 requests sent, 1 answered, 3 packets "
+                         "refused; the last time: the guest sent a message "
+                         "that is not an answer")
+        self.assertNotIn("hv-heartbeat:", out)
+        del device["service"]["last-refusal"]
+        out = self.status(vmbus(heartbeat(), device))
+        self.assertEqual(out.splitlines()[-1],
+                         "hv-shutdown: 1 requests sent, 1 answered, 3 packets "
+                         "refused")
+
     def test_json(self):
         info = vmbus(heartbeat(), shutdown())
         out = json.loads(self.status(info, "--json"))
@@ -348,6 +365,7 @@ Shutdown: ready, message version 3.2
         self.assertEqual(out["bus"], bus)
         for device in info["devices"]:
             device["channels"][0]["corruption"] = None
+            device["service"]["last-refusal"] = None
         info["devices"][1]["id"] = None
         self.assertEqual(out["devices"], info["devices"])
 
