@@ -191,6 +191,11 @@ typedef struct VmbusChannelInfo {
 void vmbus_bus_info(const VmbusBus *bus, VmbusBusInfo *info);
 void vmbus_channel_info(const VmbusChannel *chan, VmbusChannelInfo *info);
 /*
+ * The channel that a device's sub-channel belongs to; a primary channel is its
+ * own.  NULL for a sub-channel that was withdrawn.
+ */
+VmbusChannel *vmbus_channel_primary(VmbusChannel *chan);
+/*
  * Calls @fn for each channel in relid order.  Among them are rescinded ones
  * that the guest has not let go yet; those that were withdrawn have no device:
  * their opaque pointer is NULL.

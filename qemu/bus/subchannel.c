@@ -127,3 +127,8 @@ uint16_t vmbus_channel_index(const VmbusChannel *chan)
 {
     return chan->index;
 }
+
+VmbusChannel *vmbus_channel_primary(VmbusChannel *chan)
+{
+    return chan->index ? chan->primary : chan;
+}

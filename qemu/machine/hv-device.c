@@ -4,10 +4,14 @@
  * offered while the device is realized.
  */
 #include "qemu/osdep.h"
+#include "qemu/main-loop.h"
 #include "qemu/module.h"
 #include "qapi/error.h"
+#include "qapi/qapi-commands-vmbus.h"
+#include "hw/hotplug.h"
 #include "hw/qdev-properties.h"
 #include "hw/qdev-properties-system.h"
+#include "hw/sysbus.h"
 #include "hv-bridge.h"
 #include "hv-vmstate.h"
 
@@ -34,6 +38,66 @@ char *hv_version_string(uint32_t version)
                    : NULL;
 }
 
+static void finish_unplug(void *opaque)
+{
+    DeviceState *dev = opaque;
+    HotplugHandler *handler = qdev_get_hotplug_handler(dev);
+
+    if (dev->realized) {
+        hotplug_handler_unplug(handler, dev, &error_abort);
+        object_unparent(OBJECT(dev));
+    }
+    object_unref(OBJECT(dev));
+}
+
+/*
+ * The guest has let go of the device; or a machine that it moved to meanwhile
+ * hears so, and nobody has asked for the unplug there.
+ */
+static void channel_released(VmbusChannel *chan, void *engine)
+{
+    HvDevice *hv = hv_bridge_find_device(hv_bridge_find(), chan);
+
+    hv->chan = NULL;
+    DEVICE(hv)->pending_deleted_event = true;
+    /* The bus is at work on the message that ended it. */
+    object_ref(OBJECT(hv));
+    aio_bh_schedule_oneshot(qemu_get_aio_context(), finish_unplug, hv);
+}
+
+void hv_device_request_unplug(HvDevice *hv)
+{
+    DEVICE(hv)->pending_deleted_event = true;
+    if (hv->chan) {
+        vmbus_bus_rescind(hv_bridge_bus(hv_device_bridge(hv)), hv->chan);
+    }
+}
+
+void qmp_vmbus_device_withdraw(const char *id, Error **errp)
+{
+    DeviceState *dev = qdev_find_recursive(sysbus_get_default(), id);
+    HvDevice *hv;
+
+    if (!dev || !object_dynamic_cast(OBJECT(dev), TYPE_VMBUS_DEVICE)) {
+        error_set(errp, ERROR_CLASS_DEVICE_NOT_FOUND,
+                  "the VMBus has no device with the id '%s'", id);
+        return;
+    }
+    hv = VMBUS_DEVICE(dev);
+    if (!dev->pending_deleted_event) {
+        error_setg(errp, "'%s' is in use: ask the guest for it with "
+                   "device_del first", id);
+        return;
+    }
+    if (hv->chan) {
+        vmbus_bus_withdraw(hv_bridge_bus(hv_device_bridge(hv)), hv->chan);
+        hv->chan = NULL;
+        hotplug_handler_unplug(qdev_get_hotplug_handler(dev), dev,
+                               &error_abort);
+        object_unparent(OBJECT(dev));
+    }
+}
+
 static void hv_device_realize(DeviceState *dev, Error **errp)
 {
     HvDevice *hv = VMBUS_DEVICE(dev);
@@ -55,8 +119,10 @@ static void hv_device_realize(DeviceState *dev, Error **errp)
     if (!engine) {
         return;
     }
-    hv->chan = vmbus_bus_offer(hv_bridge_bus(bridge), &offer, hc->channel_ops,
-                               engine, &why);
+    hv->ops = *hc->channel_ops;
+    hv->ops.released = channel_released;
+    hv->chan = vmbus_bus_offer(hv_bridge_bus(bridge), &offer, &hv->ops, engine,
+                               &why);
     if (!hv->chan) {
         error_setg(errp, "%s: %s", object_get_typename(OBJECT(dev)), why);
         hc->destroy(hv);
@@ -67,8 +133,10 @@ static void hv_device_unrealize(DeviceState *dev)
 {
     HvDevice *hv = VMBUS_DEVICE(dev);
 
-    vmbus_bus_withdraw(hv_bridge_bus(hv_device_bridge(hv)), hv->chan);
-    hv->chan = NULL;
+    if (hv->chan) {
+        vmbus_bus_withdraw(hv_bridge_bus(hv_device_bridge(hv)), hv->chan);
+        hv->chan = NULL;
+    }
     VMBUS_DEVICE_GET_CLASS(hv)->destroy(hv);
 }
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * QEMU's interface to the Hyper-V synthetic interrupt controller and to
- * connections (include/hw/hyperv/hyperv.h), for guests on KVM and on the
- * software interface alike.  It stands in the place of the corresponding part
- * of QEMU's hw/hyperv/hyperv.c.
+ * QEMU's interface to the Hyper-V synthetic interrupt controller
+ * (include/hw/hyperv/hyperv.h), for guests on KVM and on the software interface
+ * alike: SINTs, messages and event flags.  With hyperv-synic.c and
+ * hyperv-connections.c it stands in the place of QEMU's hw/hyperv/hyperv.c.
  *
  * Who may write a message slot: KVM's synthetic timers write slots from the
  * virtual CPU's thread, and Linux lets timers and VMBus share one SINT, so on
@@ -11,45 +11,17 @@
  * lock, and so do posts without KVM.
  */
 #include "qemu/osdep.h"
-#include "qemu/error-report.h"
 #include "qemu/event_notifier.h"
-#include "qemu/lockable.h"
 #include "qemu/main-loop.h"
-#include "qemu/module.h"
 #include "qemu/queue.h"
-#include "qemu/xxhash.h"
-#include "qemu/qht.h"
-#include "qemu/rcu.h"
 #include "qemu/timer.h"
-#include "qapi/error.h"
-#include "exec/address-spaces.h"
-#include "exec/memory.h"
 #include "system/kvm.h"
 #include "hw/core/cpu.h"
-#include "hw/qdev-core.h"
-#include "migration/vmstate.h"
 #include "cpu.h"
 #include "kvm/synic-pages.h"
-#include "hyperv-synic.h"
+#include "hyperv-internal.h"
 #include "hv-soft.h"
 #include "trace/trace-hw_vmbus.h"
-
-#define TYPE_SYNIC "hyperv-synic"
-OBJECT_DECLARE_SIMPLE_TYPE(SynICState, SYNIC)
-
-typedef struct SintLine SintLine;
-
-struct SynICState {
-    DeviceState parent_obj;
-
-    CPUState *cs;
-    bool sctl_enabled;
-    hwaddr msg_page_addr;   /* 0: off */
-    hwaddr event_page_addr; /* 0: off */
-    MemoryRegion msg_page_mr;
-    MemoryRegion event_page_mr;
-    SintLine *lines[HV_SINT_COUNT]; /* NULL while a SINT has no route */
-};
 
 /*
  * What all routes to one SINT share.  KVM keeps one GSI for a SINT, the one
@@ -89,203 +61,6 @@ struct HvSintRoute {
     int post_status;
     bool post_cancelled;
 };
-
-static bool synic_enabled;
-
-bool hyperv_is_synic_enabled(void)
-{
-    return synic_enabled;
-}
-
-static SynICState *get_synic(CPUState *cs)
-{
-    Object *obj = object_resolve_path_component(OBJECT(cs), "synic");
-
-    return obj ? SYNIC(obj) : NULL;
-}
-
-static SynICState *find_synic(uint32_t vp_index)
-{
-    CPUState *cs = vp_index <= INT_MAX ? qemu_get_cpu(vp_index) : NULL;
-
-    return cs && hyperv_vp_index(cs) == vp_index ? get_synic(cs) : NULL;
-}
-
-bool hyperv_synic_exists(uint32_t vp_index)
-{
-    return find_synic(vp_index);
-}
-
-/*
- * Highest guest physical address that can be mapped, plus one.  KVM refuses a
- * memory slot beyond what the host's CPU can address, and QEMU aborts then.
- */
-static hwaddr address_limit(CPUState *cs)
-{
-    uint32_t bits = X86_CPU(cs)->phys_bits;
-
-    if (kvm_enabled()) {
-        uint32_t eax, ebx, ecx, edx;
-
-        host_cpuid(0x80000000, 0, &eax, &ebx, &ecx, &edx);
-        if (eax >= 0x80000008) {
-            host_cpuid(0x80000008, 0, &eax, &ebx, &ecx, &edx);
-            bits = MIN(bits, eax & 0xff);
-        }
-    }
-    return (hwaddr)1 << MIN(bits, 52);
-}
-
-static void move_page(MemoryRegion *mr, hwaddr *cur, hwaddr addr)
-{
-    if (*cur == addr) {
-        return;
-    }
-    if (*cur) {
-        memory_region_del_subregion(get_system_memory(), mr);
-    }
-    if (addr) {
-        memory_region_add_subregion_overlap(get_system_memory(), addr, mr, 1);
-    }
-    *cur = addr;
-}
-
-static void synic_update(SynICState *synic, bool sctl_enable,
-                         hwaddr msg_page_addr, hwaddr event_page_addr)
-{
-    synic->sctl_enabled = sctl_enable;
-    move_page(&synic->msg_page_mr, &synic->msg_page_addr, msg_page_addr);
-    move_page(&synic->event_page_mr, &synic->event_page_addr,
-              event_page_addr);
-}
-
-void hyperv_synic_update(CPUState *cs, bool enable, hwaddr msg_page_addr,
-                         hwaddr event_page_addr)
-{
-    SynICState *synic = get_synic(cs);
-
-    hwaddr limit = address_limit(cs);
-
-    if (synic) {
-        synic_update(synic, enable,
-                     msg_page_addr < limit ? msg_page_addr : 0,
-                     event_page_addr < limit ? event_page_addr : 0);
-    }
-}
-
-static void *msg_page(SynICState *synic)
-{
-    return memory_region_get_ram_ptr(&synic->msg_page_mr);
-}
-
-static void *event_page(SynICState *synic)
-{
-    return memory_region_get_ram_ptr(&synic->event_page_mr);
-}
-
-static void unplug_line(SintLine *line);
-
-static void synic_realize(DeviceState *dev, Error **errp)
-{
-    SynICState *synic = SYNIC(dev);
-    uint32_t vp_index = hyperv_vp_index(synic->cs);
-    g_autofree char *msg_name = NULL;
-    g_autofree char *event_name = NULL;
-
-    /* The names are part of the migration stream: they name RAM blocks. */
-    msg_name = g_strdup_printf("synic-%u-msg-page", vp_index);
-    event_name = g_strdup_printf("synic-%u-event-page", vp_index);
-    if (!memory_region_init_ram(&synic->msg_page_mr, OBJECT(dev), msg_name,
-                                sizeof(struct hyperv_message_page), errp)) {
-        return;
-    }
-    memory_region_init_ram(&synic->event_page_mr, OBJECT(dev), event_name,
-                           sizeof(struct hyperv_event_flags_page), errp);
-}
-
-static void synic_reset(DeviceState *dev)
-{
-    SynICState *synic = SYNIC(dev);
-
-    memset(msg_page(synic), 0, sizeof(struct hyperv_message_page));
-    memset(event_page(synic), 0, sizeof(struct hyperv_event_flags_page));
-    synic_update(synic, false, 0, 0);
-}
-
-static void remove_page(DeviceState *dev, MemoryRegion *mr)
-{
-    vmstate_unregister_ram(mr, dev);
-    object_unparent(OBJECT(mr));
-}
-
-static void synic_unrealize(DeviceState *dev)
-{
-    SynICState *synic = SYNIC(dev);
-    int i;
-
-    synic_update(synic, false, 0, 0);
-    for (i = 0; i < HV_SINT_COUNT; i++) {
-        if (synic->lines[i]) {
-            unplug_line(synic->lines[i]);
-            synic->lines[i] = NULL;
-        }
-    }
-    remove_page(dev, &synic->msg_page_mr);
-    remove_page(dev, &synic->event_page_mr);
-}
-
-static void synic_class_init(ObjectClass *klass, void *data)
-{
-    DeviceClass *dc = DEVICE_CLASS(klass);
-
-    dc->realize = synic_realize;
-    dc->unrealize = synic_unrealize;
-    device_class_set_legacy_reset(dc, synic_reset);
-    dc->user_creatable = false;
-}
-
-static const TypeInfo synic_type_info = {
-    .name = TYPE_SYNIC,
-    .parent = TYPE_DEVICE,
-    .instance_size = sizeof(SynICState),
-    .class_init = synic_class_init,
-};
-
-static void synic_register_types(void)
-{
-    type_register_static(&synic_type_info);
-}
-
-type_init(synic_register_types)
-
-void hyperv_synic_add(CPUState *cs)
-{
-    Object *obj = object_new(TYPE_SYNIC);
-
-    SYNIC(obj)->cs = cs;
-    object_property_add_child(OBJECT(cs), "synic", obj);
-    object_unref(obj);
-    qdev_realize(DEVICE(obj), NULL, &error_abort);
-    synic_enabled = true;
-}
-
-void hyperv_synic_remove(CPUState *cs)
-{
-    SynICState *synic = get_synic(cs);
-
-    if (synic) {
-        object_unparent(OBJECT(synic));
-    }
-}
-
-void hyperv_synic_reset(CPUState *cs)
-{
-    SynICState *synic = get_synic(cs);
-
-    if (synic) {
-        device_cold_reset(DEVICE(synic));
-    }
-}
 
 typedef struct SetSint {
     CPUState *cs; /* referenced */
@@ -357,7 +132,7 @@ static int fill_slot(SynICState *synic, uint32_t sint,
     if (!synic->msg_page_addr) {
         return -ENXIO;
     }
-    ret = hv_message_slot_post(msg_page(synic), sint, (const void *)msg);
+    ret = hv_message_slot_post(hyperv_synic_msg_page(synic), sint, (const void *)msg);
     if (ret == HV_SLOT_INVALID) {
         return -EINVAL;
     }
@@ -509,7 +284,7 @@ static void retry_timer(void *opaque)
 
 void hyperv_synic_slot_free(CPUState *cs)
 {
-    SynICState *synic = get_synic(cs);
+    SynICState *synic = hyperv_synic_get(cs);
     int i;
 
     for (i = 0; synic && i < HV_SINT_COUNT; i++) {
@@ -522,7 +297,7 @@ void hyperv_synic_slot_free(CPUState *cs)
 int hyperv_synic_deliver(CPUState *cs, uint32_t sint,
                          const struct hyperv_message *msg)
 {
-    SynICState *synic = get_synic(cs);
+    SynICState *synic = hyperv_synic_get(cs);
     int ret;
 
     if (!synic || sint >= HV_SINT_COUNT) {
@@ -555,7 +330,7 @@ int hyperv_set_event_flag(HvSintRoute *route, unsigned eventno)
     if (!event_page_on(synic)) {
         return -ENXIO;
     }
-    if (!hv_event_flag_set(event_page(synic), sint, eventno)) {
+    if (!hv_event_flag_set(hyperv_synic_event_page(synic), sint, eventno)) {
         return 0;
     }
     event_page_dirty(synic, sint);
@@ -567,7 +342,7 @@ void hyperv_clear_event_flag(HvSintRoute *route, unsigned eventno)
     SynICState *synic = route->line->synic;
 
     if (eventno < HV_EVENT_FLAGS_COUNT && event_page_on(synic)) {
-        hv_event_flag_clear(event_page(synic), route->line->sint, eventno);
+        hv_event_flag_clear(hyperv_synic_event_page(synic), route->line->sint, eventno);
         event_page_dirty(synic, route->line->sint);
     }
 }
@@ -683,7 +458,7 @@ static void put_line(SintLine *line)
 }
 
 /* The CPU goes away; routes stay until their owners drop them. */
-static void unplug_line(SintLine *line)
+void hyperv_sint_line_unplug(SintLine *line)
 {
     HvSintRoute *route;
 
@@ -700,7 +475,7 @@ static void unplug_line(SintLine *line)
 HvSintRoute *hyperv_sint_route_new(uint32_t vp_index, uint32_t sint,
                                    HvSintMsgCb cb, void *cb_data)
 {
-    SynICState *synic = find_synic(vp_index);
+    SynICState *synic = hyperv_synic_find(vp_index);
     HvSintRoute *route;
     SintLine *line;
 
@@ -733,185 +508,4 @@ void hyperv_sint_route_unref(HvSintRoute *route)
     QLIST_REMOVE(route, link);
     put_line(route->line);
     g_free(route);
-}
-
-/*
- * Connections: a guest posts messages to, and signals, connection ids.  Both
- * tables are read without a lock by virtual CPUs, and changed under the big
- * QEMU lock.
- */
-typedef struct Connection {
-    struct rcu_head rcu;
-    uint32_t conn_id;
-    HvMsgHandler handler; /* of a message connection */
-    void *data;
-    EventNotifier *notifier; /* of an event connection */
-} Connection;
-
-static struct qht msg_connections;
-static struct qht event_connections;
-
-static bool connection_cmp(const void *a, const void *b)
-{
-    return ((const Connection *)a)->conn_id == ((const Connection *)b)->conn_id;
-}
-
-static bool connection_is(const void *obj, const void *conn_id)
-{
-    return ((const Connection *)obj)->conn_id == *(const uint32_t *)conn_id;
-}
-
-static void __attribute__((constructor)) connections_init(void)
-{
-    qht_init(&msg_connections, connection_cmp, 8, QHT_MODE_AUTO_RESIZE);
-    qht_init(&event_connections, connection_cmp, 64, QHT_MODE_AUTO_RESIZE);
-}
-
-static Connection *find_connection(struct qht *table, uint32_t conn_id)
-{
-    return qht_lookup_custom(table, &conn_id, qemu_xxhash2(conn_id),
-                             connection_is);
-}
-
-static int add_connection(struct qht *table, const Connection *template)
-{
-    Connection *conn = g_memdup2(template, sizeof(*template));
-
-    if (!qht_insert(table, conn, qemu_xxhash2(conn->conn_id), NULL)) {
-        g_free(conn);
-        return -EEXIST;
-    }
-    return 0;
-}
-
-static int remove_connection(struct qht *table, uint32_t conn_id)
-{
-    Connection *conn;
-
-    RCU_READ_LOCK_GUARD();
-    conn = find_connection(table, conn_id);
-    if (!conn || !qht_remove(table, conn, qemu_xxhash2(conn_id))) {
-        return -ENOENT;
-    }
-    g_free_rcu(conn, rcu);
-    return 0;
-}
-
-int hyperv_set_msg_handler(uint32_t conn_id, HvMsgHandler handler, void *data)
-{
-    Connection conn = {
-        .conn_id = conn_id, .handler = handler, .data = data,
-    };
-
-    return handler ? add_connection(&msg_connections, &conn) :
-                     remove_connection(&msg_connections, conn_id);
-}
-
-uint16_t hyperv_post_message_input(const struct hyperv_post_message_input *in)
-{
-    uint32_t conn_id = in->connection_id & HV_CONNECTION_ID_MASK;
-    Connection *conn;
-
-    if (in->payload_size > sizeof(in->payload)) {
-        return HV_STATUS_INVALID_HYPERCALL_INPUT;
-    }
-    /* A posted message is handled under the big lock, so that handlers, and
-     * whoever removes them, need no lock of their own. */
-    BQL_LOCK_GUARD();
-    RCU_READ_LOCK_GUARD();
-    conn = find_connection(&msg_connections, conn_id);
-    return conn ? conn->handler(in, conn->data) :
-                  HV_STATUS_INVALID_CONNECTION_ID;
-}
-
-uint16_t hyperv_hcall_post_message(uint64_t param, bool fast)
-{
-    struct hyperv_post_message_input in;
-
-    if (fast) {
-        return HV_STATUS_INVALID_HYPERCALL_CODE;
-    }
-    if (param & 7) {
-        return HV_STATUS_INVALID_ALIGNMENT;
-    }
-    /* One copy, taken before anything is looked at: the guest can go on
-     * writing the original. */
-    if (address_space_read(&address_space_memory, param,
-                           MEMTXATTRS_UNSPECIFIED, &in,
-                           sizeof(in)) != MEMTX_OK) {
-        return HV_STATUS_INSUFFICIENT_MEMORY;
-    }
-    return hyperv_post_message_input(&in);
-}
-
-static bool kvm_takes_signals(void)
-{
-    static bool warned;
-
-    if (!kvm_enabled()) {
-        return false;
-    }
-    if (kvm_check_extension(kvm_state, KVM_CAP_HYPERV_EVENTFD)) {
-        return true;
-    }
-    if (!warned) {
-        warn_report("This kernel's KVM cannot signal Hyper-V connections by "
-                    "eventfd (Linux 4.17 can); each signal of the guest "
-                    "costs an exit to QEMU");
-        warned = true;
-    }
-    return false;
-}
-
-int hyperv_set_event_flag_handler(uint32_t conn_id, EventNotifier *notifier)
-{
-    Connection conn = { .conn_id = conn_id, .notifier = notifier };
-
-    if (kvm_takes_signals()) {
-        struct kvm_hyperv_eventfd hvevfd = {
-            .conn_id = conn_id,
-            .fd = notifier ? event_notifier_get_fd(notifier) : -1,
-            .flags = notifier ? 0 : KVM_HYPERV_EVENTFD_DEASSIGN,
-        };
-
-        return kvm_vm_ioctl(kvm_state, KVM_HYPERV_EVENTFD, &hvevfd);
-    }
-    return notifier ? add_connection(&event_connections, &conn) :
-                      remove_connection(&event_connections, conn_id);
-}
-
-uint16_t hyperv_signal_connection(uint32_t conn_id, uint16_t flag)
-{
-    Connection *conn;
-
-    /* A connection of ours has one flag; TLFS 11.7 lets a port have more. */
-    if (flag) {
-        return HV_STATUS_INVALID_PORT_ID;
-    }
-    if (conn_id & ~HV_CONNECTION_ID_MASK) {
-        return HV_STATUS_INVALID_HYPERCALL_INPUT;
-    }
-    RCU_READ_LOCK_GUARD();
-    conn = find_connection(&event_connections, conn_id);
-    if (!conn) {
-        return HV_STATUS_INVALID_CONNECTION_ID;
-    }
-    event_notifier_set(conn->notifier);
-    return HV_STATUS_SUCCESS;
-}
-
-uint16_t hyperv_hcall_signal_event(uint64_t param, bool fast)
-{
-    if (!fast) {
-        hwaddr addr = param;
-
-        if (addr & 7) {
-            return HV_STATUS_INVALID_ALIGNMENT;
-        }
-        param = ldq_phys(&address_space_memory, addr);
-    }
-    if (param >> 48) {
-        return HV_STATUS_INVALID_HYPERCALL_INPUT;
-    }
-    return hyperv_signal_connection(param, param >> 32);
 }

@@ -11,6 +11,7 @@
 #include "qemu/rcu.h"
 #include "qemu/timer.h"
 #include "qapi/error.h"
+#include "hw/hotplug.h"
 #include "hw/qdev-properties.h"
 #include "bus/vmbus-protocol.h"
 #include "guest-mem.h"
@@ -64,6 +65,18 @@ VmbusBus *hv_bridge_bus(HvBridge *bridge)
 HvBridge *hv_device_bridge(HvDevice *dev)
 {
     return HV_BRIDGE(qdev_get_parent_bus(DEVICE(dev))->parent);
+}
+
+HvDevice *hv_bridge_find_device(HvBridge *bridge, const VmbusChannel *chan)
+{
+    BusChild *kid;
+
+    QTAILQ_FOREACH(kid, &BUS(bridge->qbus)->children, sibling) {
+        if (VMBUS_DEVICE(kid->child)->chan == chan) {
+            return VMBUS_DEVICE(kid->child);
+        }
+    }
+    return NULL;
 }
 
 const char *hv_bridge_max_version(HvBridge *bridge)
@@ -426,6 +439,7 @@ static void bridge_realize(DeviceState *dev, Error **errp)
         vmbus_bus_set_max_version(bridge->bus, version);
     }
     bridge->qbus = (HvBus *)qbus_new(TYPE_VMBUS, dev, "vmbus");
+    qbus_set_hotplug_handler(BUS(bridge->qbus), OBJECT(bridge));
     bridge->runstate_entry = qdev_add_vm_change_state_handler(
         dev, hv_bridge_vm_state_changed, bridge);
 }
@@ -451,6 +465,18 @@ static void bridge_reset_hold(Object *obj, ResetType type)
     }
 }
 
+static void bridge_unplug_request(HotplugHandler *handler, DeviceState *dev,
+                                  Error **errp)
+{
+    hv_device_request_unplug(VMBUS_DEVICE(dev));
+}
+
+static void bridge_unplug(HotplugHandler *handler, DeviceState *dev,
+                          Error **errp)
+{
+    qdev_unrealize(dev);
+}
+
 static char *bridge_unit_address(const SysBusDevice *dev)
 {
     return g_strdup("0");
@@ -466,6 +492,7 @@ static void bridge_class_init(ObjectClass *klass, void *data)
     DeviceClass *dc = DEVICE_CLASS(klass);
     SysBusDeviceClass *sbc = SYS_BUS_DEVICE_CLASS(klass);
     ResettableClass *rc = RESETTABLE_CLASS(klass);
+    HotplugHandlerClass *hc = HOTPLUG_HANDLER_CLASS(klass);
 
     dc->realize = bridge_realize;
     dc->unrealize = bridge_unrealize;
@@ -477,6 +504,8 @@ static void bridge_class_init(ObjectClass *klass, void *data)
     device_class_set_props(dc, bridge_props);
     sbc->explicit_ofw_unit_address = bridge_unit_address;
     rc->phases.hold = bridge_reset_hold;
+    hc->unplug_request = bridge_unplug_request;
+    hc->unplug = bridge_unplug;
 }
 
 static const TypeInfo bridge_type_info = {
@@ -484,6 +513,7 @@ static const TypeInfo bridge_type_info = {
     .parent = TYPE_SYS_BUS_DEVICE,
     .instance_size = sizeof(HvBridge),
     .class_init = bridge_class_init,
+    .interfaces = (InterfaceInfo[]){{TYPE_HOTPLUG_HANDLER}, {}},
 };
 
 static char *bus_dev_path(DeviceState *dev)

@@ -10,6 +10,7 @@ OPENED = 3
 def sysfs_devices(run):
     """{instance GUID: {attribute: text}} of the guest that run() reaches."""
     output = run('cd /sys/bus/vmbus/devices && for d in *; do '
+                 '[ -e $d ] || continue; '
                  'for a in class_id device_id state id; do '
                  'echo "$d $a $(cat $d/$a)"; done; '
                  'echo "$d driver $(basename $(readlink $d/driver))"; '
