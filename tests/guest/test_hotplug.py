@@ -5,6 +5,7 @@ import time
 import pytest
 
 from guestlib import vmbus_devices
+from guestlib.migration import begin, receiver, wait_status
 from guestlib.qmp import QmpError
 from guestlib.vmbus import HEARTBEAT, SHUTDOWN, sysfs_devices
 
@@ -127,6 +128,27 @@ def test_reset_ends_an_unplug(machine):
     guest.wait_heartbeat('ok')
     assert drivers(guest) == ['hv-heartbeat']
     assert guest.query_vmbus()['withdrawn'] == []
+
+
+def test_move_during_an_unplug(machine):
+    """The machine that the guest moves to has the device, too, and hears that
+    the guest lets go of it."""
+    guest = machine(devices=BRIDGE + HEARTBEAT_DEVICE).boot()
+    plug(guest)
+    wait_shutdown(guest)
+    guest.qmp.execute('stop')
+    guest.qmp.execute('device_del', {'id': 'sd'})
+    target = receiver(machine, devices=BRIDGE + HEARTBEAT_DEVICE +
+                      ['-device', 'hv-shutdown,id=sd'])
+    begin(guest, target)
+    wait_status(guest)
+    wait_status(target)
+    assert target.device('hv-shutdown')['channels'][0]['state'] == 'rescinded'
+    target.qmp.execute('cont')
+    target.qmp.wait_event('DEVICE_DELETED', device='sd')
+    target.wait_heartbeat('ok')
+    assert drivers(target) == ['hv-heartbeat']
+    assert target.query_vmbus()['withdrawn'] == []
 
 
 def test_refusals(machine):
