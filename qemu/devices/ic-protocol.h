@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Wire format of the integration services: heartbeat, shutdown, and the
- * framework that they share.  All fields are little-endian.
+ * Wire format of the integration services: heartbeat, shutdown, time
+ * synchronization, backup (VSS), and the framework that they share.  All
+ * fields are little-endian.
  *
  * Sources: Linux include/linux/hyperv.h and drivers/hv/hv_util.c,
  * OpenVMM hyperv_ic_protocol and vmbus_ring (pipe packets).
@@ -126,6 +127,58 @@ _Static_assert(offsetof(IcShutdown, text) == 12, "text");
 
 #define IC_SHUTDOWN_REASON_PLANNED 0x80000000u
 
+/* Time synchronization.  Times are 100 ns since 1601, UTC. */
+
+#define IC_TIMESYNC_SYNC   1 /* set the clock */
+#define IC_TIMESYNC_SAMPLE 2 /* take notice */
+
+/* Message versions 1 and 3. */
+typedef struct IcTimesync {
+    uint64_t parent_time;
+    uint64_t child_time; /* the guest's, in an answer; Linux leaves it */
+    uint64_t round_trip_time;
+    uint8_t flags; /* IC_TIMESYNC_* */
+    uint8_t reserved[3];
+} __attribute__((packed)) IcTimesync;
+_Static_assert(sizeof(IcTimesync) == 28, "IcTimesync");
+_Static_assert(offsetof(IcTimesync, flags) == 24, "flags");
+
+/* Message version 4. */
+typedef struct IcTimesyncRef {
+    uint64_t parent_time;
+    /* The partition's reference time at that moment, 100 ns. */
+    uint64_t reference_time;
+    uint8_t flags;   /* IC_TIMESYNC_* */
+    uint8_t leap;    /* as in NTP; 0: none announced */
+    uint8_t stratum; /* as in NTP; 0: unspecified */
+    uint8_t reserved[5];
+} __attribute__((packed)) IcTimesyncRef;
+_Static_assert(sizeof(IcTimesyncRef) == 24, "IcTimesyncRef");
+_Static_assert(offsetof(IcTimesyncRef, flags) == 16, "flags");
+
+/* 1601 to 1970, in 100 ns. */
+#define IC_TIME_UNIX_EPOCH 116444736000000000ull
+
+/* Backup (VSS). */
+
+typedef enum IcVssOperation {
+    IC_VSS_HOT_BACKUP = 2, /* can the guest take part? */
+    IC_VSS_FREEZE = 5,
+    IC_VSS_THAW = 6,
+} IcVssOperation;
+
+/*
+ * What Linux reads of a message.  Hyper-V's freeze goes on with lists of LUNs
+ * whose layout nobody has published.
+ */
+typedef struct IcVss {
+    uint8_t operation; /* IcVssOperation */
+    uint8_t reserved[7];
+    uint32_t flags; /* in the answer to IC_VSS_HOT_BACKUP */
+} IcVss;
+_Static_assert(sizeof(IcVss) == 12, "IcVss");
+_Static_assert(offsetof(IcVss, flags) == 8, "flags");
+
 /* Statuses, as HRESULT. */
 #define IC_STATUS_OK                   0x00000000u
 #define IC_STATUS_FAIL                 0x80004005u
@@ -147,6 +200,18 @@ _Static_assert(offsetof(IcShutdown, text) == 12, "text");
 #define IC_SHUTDOWN_INSTANCE                                            \
     VMBUS_GUID(0xb6650ff7, 0x33bc, 0x4840, 0x80, 0x48, 0xe0, 0x67,      \
                0x67, 0x86, 0xf3, 0x93)
+#define IC_TIMESYNC_CLASS                                               \
+    VMBUS_GUID(0x9527e630, 0xd0ae, 0x497b, 0xad, 0xce, 0xe8, 0x0a,      \
+               0xb0, 0x17, 0x5c, 0xaf)
+#define IC_TIMESYNC_INSTANCE                                            \
+    VMBUS_GUID(0x2dd1ce17, 0x079e, 0x403c, 0xb3, 0x52, 0xa1, 0x92,      \
+               0x1e, 0xe2, 0x07, 0xee)
+#define IC_VSS_CLASS                                                    \
+    VMBUS_GUID(0x35fa2e29, 0xea23, 0x4236, 0x96, 0xae, 0x3a, 0x6e,      \
+               0xba, 0xcb, 0xa4, 0x40)
+#define IC_VSS_INSTANCE                                                 \
+    VMBUS_GUID(0x2450ee40, 0x33bf, 0x4fbd, 0x89, 0x2e, 0x9f, 0xb0,      \
+               0x6e, 0x92, 0x14, 0xcf)
 /* clang-format on */
 
 #endif

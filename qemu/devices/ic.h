@@ -15,6 +15,8 @@
 #include "devices/heartbeat.h"
 #include "devices/ic-protocol.h"
 #include "devices/shutdown.h"
+#include "devices/timesync.h"
+#include "devices/vss.h"
 
 typedef enum IcState {
     IC_CLOSED,
@@ -131,5 +133,7 @@ const char *ic_state_name(IcState state);
 /* The ports of the services, for their counters and sentences; read only. */
 const IcPort *vmbus_heartbeat_port(const VmbusHeartbeat *hb);
 const IcPort *vmbus_shutdown_port(const VmbusShutdown *sd);
+const IcPort *vmbus_timesync_port(const VmbusTimesync *ts);
+const IcPort *vmbus_vss_port(const VmbusVss *vss);
 
 #endif
