@@ -10,6 +10,7 @@
 #include "devices/ic.h"
 #include "devices/shutdown.h"
 #include "hv-bridge.h"
+#include "hv-vss.h"
 #include "trace/trace-hw_vmbus.h"
 
 #define TYPE_HV_SHUTDOWN "hv-shutdown"
@@ -122,6 +123,8 @@ void qmp_vmbus_shutdown(bool has_mode, VMBusShutdownMode mode, bool has_force,
                   vmbus_shutdown_result_sentence(result));
     } else if (result != VMBUS_SHUTDOWN_OK) {
         error_setg(errp, "%s", vmbus_shutdown_result_sentence(result));
+    } else {
+        hv_vss_thaw_for_shutdown();
     }
 }
 

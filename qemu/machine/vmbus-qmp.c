@@ -205,6 +205,15 @@ static void print_device(Monitor *mon, const VMBusDeviceInfo *dev)
         monitor_printf(mon, "  shutdown: %s\n",
                        VMBusShutdownState_str(dev->shutdown->state));
     }
+    if (dev->timesync) {
+        monitor_printf(mon, "  time: %s\n",
+                       VMBusTimesyncState_str(dev->timesync->state));
+    }
+    if (dev->vss) {
+        monitor_printf(mon, "  backup: %s, service %s\n",
+                       VMBusVssState_str(dev->vss->state),
+                       VMBusVssService_str(dev->vss->service));
+    }
     if (dev->service) {
         monitor_printf(mon, "  %" PRIu64 " requests sent, %" PRIu64
                        " answered, %" PRIu64 " packets refused%s%s\n",

@@ -35,3 +35,34 @@ void qmp_vmbus_shutdown(bool has_mode, VMBusShutdownMode mode, bool has_force,
 {
     no_vmbus(errp);
 }
+
+void qmp_vmbus_timesync(Error **errp)
+{
+    no_vmbus(errp);
+}
+
+VMBusVssInfo *qmp_query_vmbus_vss(Error **errp)
+{
+    no_vmbus(errp);
+    return NULL;
+}
+
+VMBusVssJob *qmp_vmbus_vss_freeze(bool has_hold_ms, uint32_t hold_ms,
+                                  bool has_timeout_ms, uint32_t timeout_ms,
+                                  Error **errp)
+{
+    no_vmbus(errp);
+    return NULL;
+}
+
+VMBusVssHold *qmp_vmbus_vss_renew(uint64_t job, bool has_hold_ms,
+                                  uint32_t hold_ms, Error **errp)
+{
+    no_vmbus(errp);
+    return NULL;
+}
+
+void qmp_vmbus_vss_thaw(Error **errp)
+{
+    no_vmbus(errp);
+}
