@@ -478,7 +478,10 @@ static const char *apply_all(StateLoader *loader)
     return vmbus_bus_check(bus);
 }
 
-/* Devices have not been told of anything, so none is to be closed. */
+/*
+ * Devices have not been told of anything, so none is to be closed, and none
+ * that left in the saved machine leaves this one.
+ */
 static void undo(VmbusBus *bus)
 {
     for (uint32_t i = 1; i < VMBUS_RELID_COUNT; i++) {
@@ -488,6 +491,8 @@ static void undo(VmbusBus *bus)
             chan->state = VMBUS_CHANNEL_OFFERED;
             chan->fault = NULL;
             vmbus_channel_detach(chan);
+        } else if (chan && chan->ops) {
+            chan->state = VMBUS_CHANNEL_IDLE;
         }
     }
     for (uint32_t i = 1; i < VMBUS_RELID_COUNT; i++) {

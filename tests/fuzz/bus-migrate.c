@@ -101,8 +101,6 @@ void fuzz_step_migrate(FuzzBus *f, FuzzInput *in)
         if (old[i].chan) {
             fuzz_bus_offer(f, i);
             f->devices[i].habits = old[i].habits;
-            /* The state may say so, and may be refused after that. */
-            f->devices[i].leaving = true;
         }
     }
     load(f, blob, must);

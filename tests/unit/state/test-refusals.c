@@ -170,6 +170,9 @@ static const Case cases[] = {
      "The connection id for a channel is out of range."},
     {"rescinding", SET, "35/19", 1,
      "The saved state has a device that leaves, and stays."},
+    /* The device that leaves in the state stays in this machine. */
+    {"rescinding", SET, "35/36/4", 4, "A ring's index is out of range."},
+    {"rescinding", SET, "36/1", 0, "A GPADL's id is 0."},
     /* Rings. */
     {"open-idle", SET, "35/36/1", 9, "The GPADL of the rings does not exist."},
     {"open-idle", SET, "35/36/2", 4,
@@ -361,6 +364,7 @@ static void assert_refused(Side *side, const void *data, size_t len,
     for (int i = 0; i < SIDE_DEVICES; i++) {
         g_assert_cmpuint(side->devices[i].opened, ==, 0);
         g_assert_cmpuint(side->devices[i].closed, ==, 0);
+        g_assert_cmpuint(side->devices[i].released, ==, 0);
     }
     /* A guest can begin anew. */
     g_assert_true(vsc_connect(side->vsc, VMBUS_VERSION_5_3));
