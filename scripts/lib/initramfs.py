@@ -65,6 +65,10 @@ class Modules:
         for path in pathlib.Path(root).rglob('*.ko*'):
             name = path.name.split('.')[0].replace('-', '_')
             self.paths[name] = path
+        builtin = pathlib.Path(root).parent / 'modules.builtin'
+        self.builtin = {
+            pathlib.Path(line).name.split('.')[0].replace('-', '_')
+            for line in builtin.read_text().splitlines()}
 
     def content(self, name):
         data = self.paths[name].read_bytes()
@@ -75,7 +79,7 @@ class Modules:
         order = []
 
         def visit(name):
-            if name in order:
+            if name in order or name in self.builtin:
                 return
             if name not in self.paths:
                 sys.exit(f'the kernel has no module {name}')

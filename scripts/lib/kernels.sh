@@ -135,6 +135,33 @@ crash_prepare() { # VERSION...
     done
 }
 
+# For backups, in build/guest/VERSION/initramfs-backup: a file system on a
+# disk, what writes to it, Debian's daemon and, once it is built, our own.
+backup_prepare() { # VERSION...
+    local version dir arguments
+    mkdir -p "$OUT/guest/bin"
+    step write-sequence "program that writes while a backup is made" \
+        gcc -O2 -Wall -Werror -static -o "$OUT/guest/bin/write-sequence" \
+        "$TOP/scripts/guest/write-sequence.c"
+    package_files "$(host_suite)" hyperv-daemons
+    mapfile -t arguments < <(guest_modules)
+    arguments+=(--module virtio_pci --module virtio_blk --module ext4
+        --module crc32c_generic
+        --program "/sbin/hv_vss_daemon=$PACKAGE_DIR/usr/sbin/hv_vss_daemon"
+        --file "/bin/write-sequence=$OUT/guest/bin/write-sequence")
+    if [[ -x $OUT/guest/bin/hv-vss-agent ]]; then
+        arguments+=(--file
+            "/sbin/hv-vss-agent=$OUT/guest/bin/hv-vss-agent")
+    fi
+    for version in "$@"; do
+        dir=$OUT/guest/$version
+        guest_kernel "$version"
+        step "guest-$version-backup" "disk and backup for Linux $version" \
+            guest_initramfs "$version" "$dir/initramfs-backup" \
+            "${arguments[@]}"
+    done
+}
+
 # A machine with KVM in it, for the tests on real KVM: QEMU emulates it, and
 # inside it runs QEMU once more.
 NESTED_KERNELS=(6.12)
