@@ -47,6 +47,8 @@ struct VmbusChannel {
     bool releasing;  /* the device's released() is running */
     bool closing;    /* the device's close() is running */
     bool broken;     /* corrupt: no more packets */
+    bool reserved;   /* opened so, or corrupt after that; see reserved.c */
+    bool outlived;   /* ... in a connection that has ended */
     uint8_t *packet; /* VMBUS_MAX_PACKET_SIZE bytes, kept when closed */
 
     unsigned to_send; /* VMBUS_SEND_* */
@@ -65,7 +67,8 @@ typedef struct VmbusLetter {
     uint32_t conn_id; /* of the guest's */
     uint32_t vp;      /* of one for the guest */
     uint8_t sint;
-    uint32_t len; /* 0: none */
+    uint32_t len;  /* 0: none */
+    bool reserved; /* an answer about a reserved channel */
     VmbusMsg msg;
 } VmbusLetter;
 
@@ -123,7 +126,12 @@ void vmbus_bus_send_later(VmbusChannel *chan, unsigned what);
 void vmbus_bus_send_letter(VmbusBus *bus, const VmbusLetter *letter);
 /* Sends what is to be sent, if the machine is free to take it. */
 void vmbus_bus_pump(VmbusBus *bus);
-/* Closes all channels and forgets all that belongs to the connection. */
+/* The channel that the guest knows by @relid, or NULL. */
+VmbusChannel *vmbus_bus_find_channel(VmbusBus *bus, uint32_t relid);
+/*
+ * Closes all channels but reserved ones and forgets all that belongs to the
+ * connection.
+ */
 void vmbus_bus_disconnect(VmbusBus *bus);
 /* Offers each channel that can be offered now, if the guest has asked. */
 void vmbus_bus_send_offers(VmbusBus *bus);
@@ -155,6 +163,16 @@ VmbusHandler vmbus_handle_unload;
 VmbusHandler vmbus_handle_modify_connection;
 VmbusHandler vmbus_handle_pause;
 VmbusHandler vmbus_handle_resume;
+
+/* reserved.c */
+VmbusHandler vmbus_handle_open_reserved;
+VmbusHandler vmbus_handle_close_reserved;
+/* Is an answer about a reserved channel under way, or its question? */
+bool vmbus_reserved_waits(const VmbusBus *bus);
+/* Leaves reserved channels and their GPADLs of what the connection had. */
+void vmbus_reserved_end_connection(VmbusBus *bus);
+/* Nothing is reserved any more: what ends now, ends for all. */
+void vmbus_reserved_forget(VmbusBus *bus);
 
 /* interrupt-page.c */
 /* Maps and listens, for a version that needs it; NULL, or why it can't be. */

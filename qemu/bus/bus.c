@@ -105,10 +105,12 @@ void vmbus_bus_disconnect(VmbusBus *bus)
             channel_release(chan);
             continue;
         }
-        vmbus_channel_close(chan, VMBUS_CHANNEL_IDLE);
-        chan->state = VMBUS_CHANNEL_IDLE;
+        if (!chan->reserved) {
+            vmbus_channel_close(chan, VMBUS_CHANNEL_IDLE);
+            chan->state = VMBUS_CHANNEL_IDLE;
+        }
     }
-    vmbus_gpadl_remove_all(&bus->gpadls, 0);
+    vmbus_reserved_end_connection(bus);
     vmbus_interrupt_page_detach(bus);
     forget_messages(bus);
     bus->offers_requested = false;
@@ -128,6 +130,7 @@ void vmbus_bus_reset(VmbusBus *bus)
 {
     bus->waiting_count = 0;
     bus->restart = false;
+    vmbus_reserved_forget(bus);
     vmbus_bus_disconnect(bus);
     bus->held = false;
     bus->gpadls.held = false;
@@ -388,6 +391,14 @@ void vmbus_bus_send_offers(VmbusBus *bus)
     }
 }
 
+VmbusChannel *vmbus_bus_find_channel(VmbusBus *bus, uint32_t relid)
+{
+    VmbusChannel *chan =
+        relid < VMBUS_RELID_COUNT ? bus->channels[relid] : NULL;
+
+    return chan && chan->state != VMBUS_CHANNEL_IDLE ? chan : NULL;
+}
+
 void vmbus_bus_release(VmbusChannel *chan)
 {
     VmbusBus *bus = chan->bus;
@@ -465,11 +476,29 @@ VmbusChannel *vmbus_bus_offer(VmbusBus *bus, const VmbusOffer *offer,
     return chan;
 }
 
+/*
+ * The device leaves.  A guest that was not offered the channel in its
+ * connection, but in one before, does not hear of it.
+ */
+static void end_reservation(VmbusChannel *chan)
+{
+    if (chan->outlived) {
+        vmbus_channel_close(chan, VMBUS_CHANNEL_IDLE);
+        chan->state = VMBUS_CHANNEL_IDLE;
+    }
+    chan->reserved = chan->outlived = false;
+    if (chan->state == VMBUS_CHANNEL_IDLE &&
+        g_hash_table_size(chan->bus->gpadls.kept)) {
+        vmbus_gpadl_remove_all(&chan->bus->gpadls, chan->relid);
+    }
+}
+
 void vmbus_bus_rescind(VmbusBus *bus, VmbusChannel *chan)
 {
     if (chan->state == VMBUS_CHANNEL_RESCINDED || chan->releasing) {
         return;
     }
+    end_reservation(chan);
     if (chan->state == VMBUS_CHANNEL_IDLE) {
         channel_release(chan);
         return;
@@ -486,6 +515,7 @@ void vmbus_bus_drop(VmbusChannel *chan)
     if (chan->releasing) {
         return;
     }
+    end_reservation(chan);
     if (chan->state == VMBUS_CHANNEL_IDLE) {
         vmbus_bus_forget_channel(chan);
         return;

@@ -178,6 +178,7 @@ typedef struct VmbusChannelInfo {
     VmbusOffer offer;
     uint16_t subchannel_index; /* 0: the device's primary channel */
     VmbusChannelState state;
+    bool reserved; /* the guest keeps it when its connection ends */
     uint32_t relid;
     uint32_t connection_id;     /* that the guest signals */
     uint32_t target_vp;         /* VMBUS_VP_NONE: interrupts off */

@@ -62,7 +62,8 @@ const char *vmbus_channel_validate_open(const VmbusChannel *chan,
                                         const uint64_t **pages, uint32_t *count)
 {
     const VmbusBus *bus = chan->bus;
-    const VmbusGpadl *gpadl = vmbus_gpadl_find(&bus->gpadls, msg->gpadl);
+    const VmbusGpadl *gpadl =
+        vmbus_gpadl_find_for(&bus->gpadls, chan->relid, msg->gpadl);
     const char *why = NULL;
 
     if (chan->state == VMBUS_CHANNEL_RESCINDED) {
@@ -158,7 +159,8 @@ const char *vmbus_channel_route(VmbusChannel *chan, uint32_t vp)
 static const char *attach(VmbusChannel *chan, const VmbusMsgOpen *msg,
                           const uint64_t *pages, uint32_t count)
 {
-    VmbusGpadl *gpadl = vmbus_gpadl_find(&chan->bus->gpadls, msg->gpadl);
+    VmbusGpadl *gpadl =
+        vmbus_gpadl_find_for(&chan->bus->gpadls, chan->relid, msg->gpadl);
     const char *why = vmbus_channel_map(chan, gpadl, pages, count);
 
     if (!why) {
@@ -489,6 +491,7 @@ void vmbus_channel_info(const VmbusChannel *chan, VmbusChannelInfo *info)
         .offer = chan->offer,
         .subchannel_index = chan->index,
         .state = chan->state,
+        .reserved = chan->reserved,
         .relid = chan->relid,
         .connection_id =
             chan->listening ? chan->signal_id : chan->connection_id,

@@ -2,6 +2,9 @@
 /*
  * A channel as its device (VSP) sees it: packets in, packets out.
  *
+ * A guest can open a channel so that it stays open when its connection ends.
+ * To the device it is as any other, but that the guest hears no signal of it.
+ *
  * Threads: one thread at a time uses a channel.  open, close and signal are
  * called by the thread that runs the bus.
  */
@@ -106,7 +109,8 @@ void vmbus_channel_flush(VmbusChannel *chan);
  * are gone when @primary closes: each is closed, if it is open, and forgotten
  * (without released()) before @primary's own close() is called.  False with a
  * sentence in *@err (static), and none is offered, if @primary is not open, is
- * being opened or closed, or the bus has no room.
+ * being opened or closed, outlives the guest's connection (the guest has
+ * reserved it), or the bus has no room.
  */
 bool vmbus_channel_offer_subchannels(VmbusChannel *primary, uint16_t count,
                                      const VmbusChannelOps *ops, void *opaque,

@@ -24,7 +24,8 @@ static const char *check_open(const VmbusChannel *chan)
         return "A channel's route and processor disagree.";
     }
     if (!chan->gpadl->in_use || chan->gpadl->relid != chan->relid ||
-        vmbus_gpadl_find(&chan->bus->gpadls, chan->gpadl->id) != chan->gpadl) {
+        vmbus_gpadl_find_for(&chan->bus->gpadls, chan->relid,
+                             chan->gpadl->id) != chan->gpadl) {
         return "An open channel has the GPADL of another.";
     }
     if ((chan->in.mem.size + chan->out.mem.size) / VMBUS_PAGE_SIZE + 2 !=
@@ -35,14 +36,36 @@ static const char *check_open(const VmbusChannel *chan)
     return why ? why : vmbus_ring_out_check(&chan->out);
 }
 
+static const char *check_reserved(const VmbusChannel *chan)
+{
+    if (chan->outlived && !chan->reserved) {
+        return "A channel has outlived its connection and is not reserved.";
+    }
+    if (chan->reserved && chan->state != VMBUS_CHANNEL_OPEN &&
+        chan->state != VMBUS_CHANNEL_CORRUPT) {
+        return "A channel is reserved that is not open.";
+    }
+    if (chan->reserved && (chan->index || chan->routed)) {
+        return "A channel is reserved that is a sub-channel, or interrupts.";
+    }
+    return NULL;
+}
+
 static const char *check_channel(const VmbusBus *bus, const VmbusChannel *chan,
                                  uint32_t relid)
 {
+    const char *why;
+
     if (chan->bus != bus || chan->relid != relid) {
         return "A channel stands under another one's relid.";
     }
-    if (bus->state == VMBUS_DISCONNECTED && chan->state != VMBUS_CHANNEL_IDLE) {
+    if (bus->state == VMBUS_DISCONNECTED && !chan->outlived &&
+        (chan->state != VMBUS_CHANNEL_IDLE || chan->reserved)) {
         return "A channel is offered and nobody is connected.";
+    }
+    why = check_reserved(chan);
+    if (why) {
+        return why;
     }
     if (!chan->ops && chan->state != VMBUS_CHANNEL_RESCINDED) {
         return "A channel's device and state disagree.";
@@ -65,6 +88,26 @@ static const char *check_channel(const VmbusBus *bus, const VmbusChannel *chan,
     }
     return chan->state == VMBUS_CHANNEL_OPEN ? check_open(chan)
                                              : check_closed(chan);
+}
+
+/* Those of earlier connections, of which @in_use are counted up. */
+static const char *check_kept(const VmbusBus *bus, unsigned *in_use)
+{
+    GHashTableIter iter;
+    gpointer value;
+
+    g_hash_table_iter_init(&iter, bus->gpadls.kept);
+    while (g_hash_table_iter_next(&iter, NULL, &value)) {
+        const VmbusGpadl *gpadl = value;
+        const VmbusChannel *chan = bus->channels[gpadl->relid];
+
+        *in_use += gpadl->in_use;
+        if (!gpadl->kept || !chan ||
+            (bus->state == VMBUS_DISCONNECTED && !chan->outlived)) {
+            return "A GPADL has outlived its connection, and its channel not.";
+        }
+    }
+    return NULL;
 }
 
 static const char *check_messages(const VmbusBus *bus, unsigned to_send)
@@ -113,6 +156,10 @@ const char *vmbus_bus_check(const VmbusBus *bus)
     while (g_hash_table_iter_next(&iter, NULL, &value)) {
         in_use += ((const VmbusGpadl *)value)->in_use;
     }
+    why = check_kept(bus, &in_use);
+    if (why) {
+        return why;
+    }
     if (in_use != open) {
         return "A GPADL is in use by no channel.";
     }
@@ -123,7 +170,7 @@ const char *vmbus_bus_check(const VmbusBus *bus)
         return "The bus has features that its version has not.";
     }
     if (bus->state == VMBUS_DISCONNECTED &&
-        (vmbus_gpadl_count(&bus->gpadls) || bus->offers_requested)) {
+        (g_hash_table_size(bus->gpadls.by_id) || bus->offers_requested)) {
         return "Something of a connection has outlived it.";
     }
     if (!bus->interrupt_page !=

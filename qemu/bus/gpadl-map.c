@@ -28,7 +28,7 @@ void vmbus_gpadl_tear_down(VmbusChannel *chan, VmbusGpadl *gpadl)
 
 void vmbus_gpadls_tear_down_unused(VmbusBus *bus)
 {
-    GList *list = g_hash_table_get_values(bus->gpadls.by_id);
+    GList *list = vmbus_gpadl_list(&bus->gpadls);
 
     for (GList *link = list; link; link = link->next) {
         VmbusGpadl *gpadl = link->data;
@@ -92,7 +92,7 @@ VmbusGpadlMap *vmbus_channel_map_gpadl(VmbusChannel *chan, uint32_t id,
                                        const char **why)
 {
     VmbusBus *bus = chan->bus;
-    VmbusGpadl *gpadl = vmbus_gpadl_find(&bus->gpadls, id);
+    VmbusGpadl *gpadl = vmbus_gpadl_find_for(&bus->gpadls, chan->relid, id);
     VmbusGpadlMap *map;
     uint64_t *gfns;
 

@@ -27,6 +27,8 @@ void vmbus_gpadl_table_init(VmbusGpadlTable *table)
 {
     *table = (VmbusGpadlTable){
         .by_id = g_hash_table_new_full(NULL, NULL, NULL, gpadl_free),
+        .kept = g_hash_table_new_full(g_int64_hash, g_int64_equal, NULL,
+                                      gpadl_free),
         .reallocate = default_realloc,
     };
 }
@@ -34,6 +36,7 @@ void vmbus_gpadl_table_init(VmbusGpadlTable *table)
 void vmbus_gpadl_table_destroy(VmbusGpadlTable *table)
 {
     g_hash_table_destroy(table->by_id);
+    g_hash_table_destroy(table->kept);
 }
 
 VmbusGpadl *vmbus_gpadl_find(const VmbusGpadlTable *table, uint32_t id)
@@ -41,9 +44,29 @@ VmbusGpadl *vmbus_gpadl_find(const VmbusGpadlTable *table, uint32_t id)
     return g_hash_table_lookup(table->by_id, GUINT_TO_POINTER(id));
 }
 
+static int64_t key_of(uint32_t relid, uint32_t id)
+{
+    return (int64_t)((uint64_t)relid << 32 | id);
+}
+
+VmbusGpadl *vmbus_gpadl_find_for(const VmbusGpadlTable *table, uint32_t relid,
+                                 uint32_t id)
+{
+    int64_t key = key_of(relid, id);
+    VmbusGpadl *gpadl = g_hash_table_lookup(table->kept, &key);
+
+    return gpadl ? gpadl : vmbus_gpadl_find(table, id);
+}
+
 uint32_t vmbus_gpadl_count(const VmbusGpadlTable *table)
 {
-    return g_hash_table_size(table->by_id);
+    return g_hash_table_size(table->by_id) + g_hash_table_size(table->kept);
+}
+
+GList *vmbus_gpadl_list(const VmbusGpadlTable *table)
+{
+    return g_list_concat(g_hash_table_get_values(table->by_id),
+                         g_hash_table_get_values(table->kept));
 }
 
 /* Each range spends one word on its head. */
@@ -52,13 +75,14 @@ static uint32_t declared_pages(const VmbusGpadl *gpadl)
     return gpadl->declared - gpadl->range_count;
 }
 
-static const char *validate_begin(const VmbusGpadlTable *table, uint32_t id,
-                                  uint16_t range_count, uint16_t buflen)
+static const char *validate_begin(const VmbusGpadlTable *table, uint32_t relid,
+                                  uint32_t id, uint16_t range_count,
+                                  uint16_t buflen)
 {
     if (id == 0) {
         return "A GPADL's id is 0.";
     }
-    if (vmbus_gpadl_find(table, id)) {
+    if (vmbus_gpadl_find_for(table, relid, id) || vmbus_gpadl_find(table, id)) {
         return "A GPADL's id is in use.";
     }
     if (buflen == 0 || buflen % WORD) {
@@ -85,7 +109,7 @@ VmbusGpadl *vmbus_gpadl_begin(VmbusGpadlTable *table, uint32_t relid,
 {
     VmbusGpadl *gpadl;
 
-    *why = validate_begin(table, id, range_count, buflen);
+    *why = validate_begin(table, relid, id, range_count, buflen);
     if (*why) {
         return NULL;
     }
@@ -99,6 +123,7 @@ VmbusGpadl *vmbus_gpadl_begin(VmbusGpadlTable *table, uint32_t relid,
         .relid = relid,
         .range_count = range_count,
         .declared = buflen / WORD,
+        .key = key_of(relid, id),
     };
     table->pages += declared_pages(gpadl);
     g_hash_table_insert(table->by_id, GUINT_TO_POINTER(id), gpadl);
@@ -170,23 +195,51 @@ const char *vmbus_gpadl_append(VmbusGpadlTable *table, VmbusGpadl *gpadl,
 void vmbus_gpadl_remove(VmbusGpadlTable *table, VmbusGpadl *gpadl)
 {
     table->pages -= declared_pages(gpadl);
-    g_hash_table_remove(table->by_id, GUINT_TO_POINTER(gpadl->id));
+    if (gpadl->kept) {
+        g_hash_table_remove(table->kept, &gpadl->key);
+    } else {
+        g_hash_table_remove(table->by_id, GUINT_TO_POINTER(gpadl->id));
+    }
 }
 
 void vmbus_gpadl_remove_all(VmbusGpadlTable *table, uint32_t relid)
 {
-    GHashTableIter iter;
-    gpointer value;
+    GList *list = vmbus_gpadl_list(table);
 
-    g_hash_table_iter_init(&iter, table->by_id);
-    while (g_hash_table_iter_next(&iter, NULL, &value)) {
-        VmbusGpadl *gpadl = value;
+    for (GList *link = list; link; link = link->next) {
+        VmbusGpadl *gpadl = link->data;
 
         if (relid == 0 || gpadl->relid == relid) {
-            table->pages -= declared_pages(gpadl);
-            g_hash_table_iter_remove(&iter);
+            vmbus_gpadl_remove(table, gpadl);
         }
     }
+    g_list_free(list);
+}
+
+void vmbus_gpadl_keep(VmbusGpadlTable *table, VmbusGpadl *gpadl)
+{
+    g_hash_table_steal(table->by_id, GUINT_TO_POINTER(gpadl->id));
+    gpadl->kept = true;
+    g_hash_table_insert(table->kept, &gpadl->key, gpadl);
+}
+
+void vmbus_gpadl_end_connection(VmbusGpadlTable *table,
+                                bool (*outlives)(void *opaque, uint32_t relid),
+                                void *opaque)
+{
+    GList *list = vmbus_gpadl_list(table);
+
+    for (GList *link = list; link; link = link->next) {
+        VmbusGpadl *gpadl = link->data;
+
+        if (!gpadl->complete || gpadl->tearing_down ||
+            !outlives(opaque, gpadl->relid)) {
+            vmbus_gpadl_remove(table, gpadl);
+        } else if (!gpadl->kept) {
+            vmbus_gpadl_keep(table, gpadl);
+        }
+    }
+    g_list_free(list);
 }
 
 void vmbus_gpadl_unuse(VmbusGpadl *gpadl)
@@ -219,36 +272,48 @@ const uint64_t *vmbus_gpadl_ring_pages(const VmbusGpadl *gpadl, uint32_t *count,
     return gpadl->words + 1;
 }
 
+static const char *check_gpadl(const VmbusGpadlTable *table,
+                               const VmbusGpadl *gpadl)
+{
+    if (gpadl->kept ? g_hash_table_lookup(table->kept, &gpadl->key) != gpadl
+                    : vmbus_gpadl_find(table, gpadl->id) != gpadl) {
+        return "A GPADL stands under another one's id.";
+    }
+    if (gpadl->kept && gpadl->key != key_of(gpadl->relid, gpadl->id)) {
+        return "A GPADL's key is not its own.";
+    }
+    if (gpadl->received > gpadl->room || gpadl->room > gpadl->declared) {
+        return "A GPADL holds more pages than were declared.";
+    }
+    if (gpadl->complete != (gpadl->received == gpadl->declared)) {
+        return "A GPADL's completeness is not that of its pages.";
+    }
+    if ((vmbus_gpadl_used(gpadl) || gpadl->tearing_down || gpadl->kept) &&
+        !gpadl->complete) {
+        return "A GPADL is in use and not complete.";
+    }
+    if (gpadl->removed) {
+        return "A GPADL that was removed is in the table.";
+    }
+    if (gpadl->tearing_down && !vmbus_gpadl_used(gpadl) && !table->held) {
+        return "A GPADL that nobody uses was not torn down.";
+    }
+    return NULL;
+}
+
 const char *vmbus_gpadl_table_check(const VmbusGpadlTable *table)
 {
-    GHashTableIter iter;
-    gpointer key, value;
+    GList *list = vmbus_gpadl_list(table);
+    const char *why = NULL;
     uint64_t pages = 0;
 
-    g_hash_table_iter_init(&iter, table->by_id);
-    while (g_hash_table_iter_next(&iter, &key, &value)) {
-        const VmbusGpadl *gpadl = value;
-
-        pages += declared_pages(gpadl);
-        if (GPOINTER_TO_UINT(key) != gpadl->id) {
-            return "A GPADL stands under another one's id.";
-        }
-        if (gpadl->received > gpadl->room || gpadl->room > gpadl->declared) {
-            return "A GPADL holds more pages than were declared.";
-        }
-        if (gpadl->complete != (gpadl->received == gpadl->declared)) {
-            return "A GPADL's completeness is not that of its pages.";
-        }
-        if ((vmbus_gpadl_used(gpadl) || gpadl->tearing_down) &&
-            !gpadl->complete) {
-            return "A GPADL is in use and not complete.";
-        }
-        if (gpadl->removed) {
-            return "A GPADL that was removed is in the table.";
-        }
-        if (gpadl->tearing_down && !vmbus_gpadl_used(gpadl) && !table->held) {
-            return "A GPADL that nobody uses was not torn down.";
-        }
+    for (GList *link = list; link && !why; link = link->next) {
+        pages += declared_pages(link->data);
+        why = check_gpadl(table, link->data);
+    }
+    g_list_free(list);
+    if (why) {
+        return why;
     }
     if (pages != table->pages) {
         return "The pages of the GPADLs are miscounted.";

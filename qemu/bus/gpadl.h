@@ -26,6 +26,8 @@ typedef struct VmbusGpadl {
     uint32_t maps;     /* how often a device has it mapped */
     bool removed;      /* not in the table; freed with the last map */
     bool tearing_down; /* the guest wants it gone; answered when unused */
+    bool kept;         /* of an earlier connection; see @kept of the table */
+    int64_t key;       /* in there */
 } VmbusGpadl;
 
 /* As g_try_realloc(): NULL if there is no memory, and @mem is as it was. */
@@ -33,8 +35,14 @@ typedef void *VmbusReallocFn(void *mem, size_t size);
 
 typedef struct VmbusGpadlTable {
     GHashTable *by_id; /* id -> VmbusGpadl, owned */
-    uint32_t pages;    /* declared by all of them */
-    bool held;         /* loaded: devices have not mapped theirs again */
+    /*
+     * Those of channels that outlived their connection, owned.  The next one
+     * does not know of them and may use the same ids, so here relid and id
+     * together are the key.
+     */
+    GHashTable *kept;
+    uint32_t pages; /* declared by all of them */
+    bool held;      /* loaded: devices have not mapped theirs again */
     VmbusReallocFn *reallocate;
 } VmbusGpadlTable;
 
@@ -47,6 +55,12 @@ static inline bool vmbus_gpadl_used(const VmbusGpadl *gpadl)
 }
 
 VmbusGpadl *vmbus_gpadl_find(const VmbusGpadlTable *table, uint32_t id);
+/*
+ * What channel @relid means by @id; one of an earlier connection, if it has
+ * that.  It may be another channel's, or NULL.
+ */
+VmbusGpadl *vmbus_gpadl_find_for(const VmbusGpadlTable *table, uint32_t relid,
+                                 uint32_t id);
 uint32_t vmbus_gpadl_count(const VmbusGpadlTable *table);
 
 /*
@@ -68,6 +82,17 @@ const char *vmbus_gpadl_append(VmbusGpadlTable *table, VmbusGpadl *gpadl,
 void vmbus_gpadl_remove(VmbusGpadlTable *table, VmbusGpadl *gpadl);
 /* Removes what channel @relid has, or all if it is 0. */
 void vmbus_gpadl_remove_all(VmbusGpadlTable *table, uint32_t relid);
+/* Moves a GPADL, which is complete, to those that outlive the connection. */
+void vmbus_gpadl_keep(VmbusGpadlTable *table, VmbusGpadl *gpadl);
+/*
+ * The connection ends: keeps what is complete and not being torn down of the
+ * channels for which @outlives is true, and removes the rest.
+ */
+void vmbus_gpadl_end_connection(VmbusGpadlTable *table,
+                                bool (*outlives)(void *opaque, uint32_t relid),
+                                void *opaque);
+/* All of them, in no order; the caller frees the list. */
+GList *vmbus_gpadl_list(const VmbusGpadlTable *table);
 
 /*
  * The page numbers of a GPADL that can hold rings: complete, one range, whole

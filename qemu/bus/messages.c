@@ -28,15 +28,6 @@ static const char *handle_request_offers(VmbusBus *bus,
     return NULL;
 }
 
-/* The channel that the guest knows by @relid, or NULL. */
-static VmbusChannel *find_channel(VmbusBus *bus, uint32_t relid)
-{
-    VmbusChannel *chan =
-        relid < VMBUS_RELID_COUNT ? bus->channels[relid] : NULL;
-
-    return chan && chan->state != VMBUS_CHANNEL_IDLE ? chan : NULL;
-}
-
 static void send_gpadl_created(VmbusBus *bus, uint32_t relid, uint32_t gpadl,
                                const char *why)
 {
@@ -69,10 +60,14 @@ static const char *gpadl_add(VmbusBus *bus, VmbusGpadl *gpadl, const void *data,
 static const char *handle_gpadl_header(VmbusBus *bus, const VmbusLetter *letter)
 {
     const VmbusMsgGpadlHeader *msg = &letter->msg.gpadl_header;
+    const VmbusChannel *chan = vmbus_bus_find_channel(bus, msg->relid);
     const char *why = "A GPADL is for a channel that the guest has not got.";
     VmbusGpadl *gpadl = NULL;
 
-    if (find_channel(bus, msg->relid)) {
+    if (chan && chan->reserved) {
+        /* A body names no channel, so ids would have to be told apart. */
+        why = "A GPADL is for a channel that the guest has reserved.";
+    } else if (chan) {
         gpadl = vmbus_gpadl_begin(&bus->gpadls, msg->relid, msg->gpadl,
                                   msg->rangecount, msg->range_buflen, &why);
     }
@@ -104,7 +99,9 @@ static const char *handle_gpadl_teardown(VmbusBus *bus,
                                          const VmbusLetter *letter)
 {
     const VmbusMsgGpadlTeardown *msg = &letter->msg.gpadl_teardown;
-    VmbusGpadl *gpadl = vmbus_gpadl_find(&bus->gpadls, msg->gpadl);
+    const VmbusChannel *chan = vmbus_bus_find_channel(bus, msg->relid);
+    VmbusGpadl *gpadl =
+        vmbus_gpadl_find_for(&bus->gpadls, msg->relid, msg->gpadl);
     VmbusMsg reply = {.gpadl_torndown = {.gpadl = msg->gpadl}};
 
     /* The protocol has no reply that says no. */
@@ -113,6 +110,9 @@ static const char *handle_gpadl_teardown(VmbusBus *bus,
     }
     if (gpadl->relid != msg->relid) {
         return "The guest tore down a GPADL of another channel.";
+    }
+    if (chan && chan->reserved) {
+        return "The guest tore down a GPADL of a reserved channel.";
     }
     if (!gpadl->complete) {
         return "The guest tore down a GPADL that is not complete.";
@@ -135,7 +135,7 @@ static const char *handle_gpadl_teardown(VmbusBus *bus,
 static const char *handle_open(VmbusBus *bus, const VmbusLetter *letter)
 {
     const VmbusMsgOpen *msg = &letter->msg.open;
-    VmbusChannel *chan = find_channel(bus, msg->relid);
+    VmbusChannel *chan = vmbus_bus_find_channel(bus, msg->relid);
     VmbusMsg reply = {
         .open_result = {.relid = msg->relid, .openid = msg->openid}};
     const char *why = "The guest opened a channel that it has not got.";
@@ -158,10 +158,13 @@ static const char *handle_open(VmbusBus *bus, const VmbusLetter *letter)
 
 static const char *handle_close(VmbusBus *bus, const VmbusLetter *letter)
 {
-    VmbusChannel *chan = find_channel(bus, letter->msg.relid.relid);
+    VmbusChannel *chan = vmbus_bus_find_channel(bus, letter->msg.relid.relid);
 
     if (!chan) {
         return "The guest closed a channel that it has not got.";
+    }
+    if (chan->reserved) {
+        return "The guest closed a reserved channel as if it were another.";
     }
     switch (chan->state) {
     case VMBUS_CHANNEL_OPEN:
@@ -181,7 +184,7 @@ static const char *handle_close(VmbusBus *bus, const VmbusLetter *letter)
 static const char *handle_relid_released(VmbusBus *bus,
                                          const VmbusLetter *letter)
 {
-    VmbusChannel *chan = find_channel(bus, letter->msg.relid.relid);
+    VmbusChannel *chan = vmbus_bus_find_channel(bus, letter->msg.relid.relid);
 
     if (!chan) {
         return "The guest released a channel that it has not got.";
@@ -198,10 +201,12 @@ static const char *handle_modify_channel(VmbusBus *bus,
                                          const VmbusLetter *letter)
 {
     const VmbusMsgModifyChannel *msg = &letter->msg.modify_channel;
-    VmbusChannel *chan = find_channel(bus, msg->relid);
+    VmbusChannel *chan = vmbus_bus_find_channel(bus, msg->relid);
     const char *why = "The guest modified a channel that it has not got.";
 
-    if (chan) {
+    if (chan && chan->reserved) {
+        why = "The guest modified a reserved channel.";
+    } else if (chan) {
         why = vmbus_channel_retarget(chan, msg->target_vp);
     }
     if (bus->version >= VMBUS_VERSION_5_3) {
@@ -237,12 +242,6 @@ static const char *handle_tl_connect(VmbusBus *bus, const VmbusLetter *letter)
 }
 
 static const char from_host[] = "The guest sent a message that only hosts do.";
-/*
- * A reserved channel outlives its connection, for a guest that writes a crash
- * dump or a hibernation file.  Hosts without them drop the requests: there is
- * no reply that says no, and guests open the channel in the usual way then.
- */
-static const char no_reserved[] = "The bus has no reserved channels.";
 static const char later_version[] =
     "The guest sent a message of a later version.";
 
@@ -290,10 +289,13 @@ static const VmbusMessageKind kinds[VMBUS_MSG_COUNT] = {
     [VMBUS_MSG_UNLOAD] = {"UNLOAD", vmbus_handle_unload,
                           .min_len = sizeof(VmbusMsgHeader)},
     [VMBUS_MSG_UNLOAD_RESPONSE] = {"UNLOAD_RESPONSE", .refusal = from_host},
-    [VMBUS_MSG_OPEN_RESERVED] = {"OPEN_RESERVED", .refusal = no_reserved,
-                                 .min_version = VMBUS_VERSION_4_0},
-    [VMBUS_MSG_CLOSE_RESERVED] = {"CLOSE_RESERVED", .refusal = no_reserved,
-                                  .disconnected = true},
+    [VMBUS_MSG_OPEN_RESERVED] = {"OPEN_RESERVED", vmbus_handle_open_reserved,
+                                 .min_version = VMBUS_VERSION_4_0,
+                                 .min_len = sizeof(VmbusMsgOpenReserved),
+                                 .id_offset = RELID_AT},
+    [VMBUS_MSG_CLOSE_RESERVED] = {"CLOSE_RESERVED", vmbus_handle_close_reserved,
+                                  .min_len = sizeof(VmbusMsgCloseReserved),
+                                  .id_offset = RELID_AT, .disconnected = true},
     [VMBUS_MSG_CLOSE_RESERVED_RESPONSE] = {"CLOSE_RESERVED_RESPONSE",
                                            .refusal = from_host},
     [VMBUS_MSG_TL_CONNECT_REQUEST] = {"TL_CONNECT_REQUEST", handle_tl_connect,
@@ -346,9 +348,12 @@ bool vmbus_message_restarts(const VmbusBus *bus, const VmbusLetter *letter)
         letter->len < kind->min_len) {
         return false;
     }
-    return kind->handle == vmbus_handle_initiate_contact ||
-           (kind->handle == vmbus_handle_unload &&
-            bus->state == VMBUS_CONNECTED);
+    if (kind->handle == vmbus_handle_initiate_contact) {
+        return true;
+    }
+    /* One that waits for a reserved channel is alive, and reads its slots. */
+    return kind->handle == vmbus_handle_unload &&
+           bus->state == VMBUS_CONNECTED && !vmbus_reserved_waits(bus);
 }
 
 static const char *validate_message(const VmbusBus *bus,

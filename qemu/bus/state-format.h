@@ -69,14 +69,15 @@ typedef struct SavedChannel {
     SavedRings rings;
     const uint8_t *torndown; /* not aligned; after the first */
     uint32_t torndown_count;
-    bool rescinding;    /* rescinded, and its device waits for the release */
+    bool rescinding; /* rescinded, and its device waits for the release */
+    bool reserved, outlived;
     VmbusChannel *chan; /* while loading: which of ours it is */
 } SavedChannel;
 
 typedef struct SavedGpadl {
     uint32_t id, relid;
     uint32_t range_count, declared;
-    bool tearing_down;
+    bool tearing_down, kept;
     const uint8_t *words; /* not aligned */
     uint32_t received;
 } SavedGpadl;
@@ -99,6 +100,19 @@ typedef struct StateLoader {
 /* Fills what is zero and empty; NULL, or a static sentence. */
 const char *vmbus_state_read(StateLoader *loader, const uint8_t *data,
                              size_t len);
+
+/* Ghosts do not count: nothing is left of them but their relids. */
+bool vmbus_state_is_subchannel(const SavedChannel *saved);
+/* The open channel that a sub-channel belongs to, or NULL. */
+SavedChannel *vmbus_state_find_primary(const StateLoader *loader,
+                                       const SavedChannel *saved);
+
+/*
+ * Brings the bus to a state that fits this machine; NULL, or a static sentence.
+ * After one, vmbus_state_undo() brings it to that after a reset.
+ */
+const char *vmbus_state_apply(StateLoader *loader);
+void vmbus_state_undo(VmbusBus *bus);
 
 enum {
     STATE_FIELDS_BUS,

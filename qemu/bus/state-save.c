@@ -27,6 +27,7 @@ static const VmbusBlobField letter_fields[] = {
     L(1, conn_id, U32),
     L(2, vp, U32),
     L(3, sint, VMBUS_SINT_COUNT - 1),
+    VMBUS_BLOB_LATER(4, VmbusLetter, reserved, 1),
 };
 
 #define C(tag, member, max) VMBUS_BLOB_FIELD(tag, SavedChannel, member, max)
@@ -50,6 +51,8 @@ static const VmbusBlobField channel_fields[] = {
     C(17, out.signals_suppressed, U64),
     C(18, out.full, U64),
     VMBUS_BLOB_LATER(19, SavedChannel, rescinding, 1),
+    VMBUS_BLOB_LATER(20, SavedChannel, reserved, 1),
+    VMBUS_BLOB_LATER(21, SavedChannel, outlived, 1),
 };
 
 #define R(tag, member, max) VMBUS_BLOB_FIELD(tag, SavedRings, member, max)
@@ -75,6 +78,7 @@ static const VmbusBlobField gpadl_fields[] = {
     G(3, range_count, UINT16_MAX),
     G(4, declared, UINT16_MAX / 8),
     G(5, tearing_down, 1),
+    VMBUS_BLOB_LATER(6, SavedGpadl, kept, 1),
 };
 
 const StateFields vmbus_state_fields[STATE_FIELDS_COUNT] = {
@@ -146,6 +150,8 @@ static void put_channel(GByteArray *blob, const VmbusChannel *chan)
         .in = chan->in_counters,
         .out = chan->out_counters,
         .rescinding = chan->state == VMBUS_CHANNEL_RESCINDED && chan->ops,
+        .reserved = chan->reserved,
+        .outlived = chan->outlived,
     };
     guint place = vmbus_blob_open(blob, BUS_CHANNEL);
 
@@ -175,6 +181,7 @@ static void put_gpadl(GByteArray *blob, const VmbusGpadl *gpadl)
         .range_count = gpadl->range_count,
         .declared = gpadl->declared,
         .tearing_down = gpadl->tearing_down,
+        .kept = gpadl->kept,
     };
     guint place = vmbus_blob_open(blob, BUS_GPADL);
 
@@ -188,14 +195,16 @@ static gint by_id(gconstpointer a, gconstpointer b)
 {
     const VmbusGpadl *x = a, *y = b;
 
-    return x->id < y->id ? -1 : x->id > y->id;
+    if (x->id == y->id) {
+        return x->relid < y->relid ? -1 : x->relid > y->relid;
+    }
+    return x->id < y->id ? -1 : 1;
 }
 
 /* In the order of their ids, so that equal buses have equal states. */
 static void put_gpadls(GByteArray *blob, const VmbusBus *bus)
 {
-    GList *list =
-        g_list_sort(g_hash_table_get_values(bus->gpadls.by_id), by_id);
+    GList *list = g_list_sort(vmbus_gpadl_list(&bus->gpadls), by_id);
 
     for (GList *link = list; link; link = link->next) {
         put_gpadl(blob, link->data);

@@ -61,6 +61,9 @@ static const char *validate_subchannels(const VmbusChannel *primary,
         primary->closing) {
         return "Sub-channels are for a channel that is open.";
     }
+    if (primary->reserved) {
+        return "Sub-channels are not for a channel that the guest reserved.";
+    }
     if (count > UINT16_MAX - last_index(primary)) {
         return "The bus has no room for the sub-channels.";
     }

@@ -153,7 +153,8 @@ _Static_assert(offsetof(VmbusMsgOffer, user_defined) == 60, "offer");
 _Static_assert(offsetof(VmbusMsgOffer, relid) == 184, "offer");
 _Static_assert(offsetof(VmbusMsgOffer, dedicated_interrupt) == 190, "offer");
 
-/* RESCIND_CHANNELOFFER, CLOSECHANNEL, RELID_RELEASED */
+/* RESCIND_CHANNELOFFER, CLOSECHANNEL, RELID_RELEASED,
+ * CLOSE_RESERVED_RESPONSE */
 typedef struct VmbusMsgRelid {
     VmbusMsgHeader header;
     uint32_t relid;
@@ -286,6 +287,25 @@ typedef struct VmbusMsgModifyConnectionResponse {
 _Static_assert(sizeof(VmbusMsgModifyConnectionResponse) == 9,
                "modify response");
 
+/* A channel that stays open when its connection ends. */
+typedef struct VmbusMsgOpenReserved {
+    VmbusMsgHeader header;
+    uint32_t relid;
+    uint32_t target_vp; /* where the OPENCHANNEL_RESULT goes; no interrupts */
+    uint32_t target_sint;
+    uint32_t gpadl;
+    uint32_t downstream_offset; /* pages; where the host-to-guest ring is */
+} VmbusMsgOpenReserved;
+_Static_assert(sizeof(VmbusMsgOpenReserved) == 28, "open reserved");
+
+typedef struct VmbusMsgCloseReserved {
+    VmbusMsgHeader header;
+    uint32_t relid;
+    uint32_t target_vp; /* where the response goes */
+    uint32_t target_sint;
+} VmbusMsgCloseReserved;
+_Static_assert(sizeof(VmbusMsgCloseReserved) == 20, "close reserved");
+
 typedef struct VmbusMsgTlConnectRequest {
     VmbusMsgHeader header;
     VmbusGuid endpoint_id;
@@ -334,6 +354,8 @@ typedef union VmbusMsg {
     VmbusMsgVersionResponse2 version_response2;
     VmbusMsgModifyConnection modify_connection;
     VmbusMsgModifyConnectionResponse modify_connection_response;
+    VmbusMsgOpenReserved open_reserved;
+    VmbusMsgCloseReserved close_reserved;
     VmbusMsgTlConnectRequest tl_connect_request;
     VmbusMsgTlConnectResult tl_connect_result;
     VmbusMsgModifyChannel modify_channel;

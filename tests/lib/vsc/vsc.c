@@ -243,12 +243,12 @@ static void init_rings(VscChannel *chan, uint32_t out_pages)
     g_free(pages);
 }
 
-VscChannel *vsc_open(Vsc *vsc, const VmbusMsgOffer *offer, uint32_t out_pages,
-                     uint32_t in_pages, uint32_t target_vp)
+/* A channel with its rings, and a GPADL of them. */
+static VscChannel *new_channel(Vsc *vsc, const VmbusMsgOffer *offer,
+                               uint32_t out_pages, uint32_t in_pages,
+                               uint32_t target_vp)
 {
     VscChannel *chan = g_new0(VscChannel, 1);
-    VmbusMsg msg;
-    uint32_t len = sizeof(msg.open);
 
     chan->vsc = vsc;
     chan->relid = chan->openid = offer->relid;
@@ -260,6 +260,16 @@ VscChannel *vsc_open(Vsc *vsc, const VmbusMsgOffer *offer, uint32_t out_pages,
     chan->gpadl =
         vsc_create_gpadl(vsc, chan->relid, chan->first_gfn, chan->pages);
     chan->event_flag = chan->relid;
+    return chan;
+}
+
+VscChannel *vsc_open(Vsc *vsc, const VmbusMsgOffer *offer, uint32_t out_pages,
+                     uint32_t in_pages, uint32_t target_vp)
+{
+    VscChannel *chan = new_channel(vsc, offer, out_pages, in_pages, target_vp);
+    VmbusMsg msg;
+    uint32_t len = sizeof(msg.open);
+
     vsc_head(&msg, VMBUS_MSG_OPENCHANNEL);
     if (vsc->features & VMBUS_FEATURE_GUEST_SIGNAL) {
         chan->event_flag = 2047 - chan->relid;
@@ -285,6 +295,50 @@ VscChannel *vsc_open(Vsc *vsc, const VmbusMsgOffer *offer, uint32_t out_pages,
     return chan;
 }
 
+VscChannel *vsc_open_reserved(Vsc *vsc, const VmbusMsgOffer *offer,
+                              uint32_t out_pages, uint32_t in_pages,
+                              uint32_t vp, uint8_t sint)
+{
+    VscChannel *chan =
+        new_channel(vsc, offer, out_pages, in_pages, VMBUS_VP_NONE);
+    VmbusMsg msg;
+    uint32_t len;
+
+    chan->reserved = true;
+    vsc_head(&msg, VMBUS_MSG_OPEN_RESERVED);
+    msg.open_reserved.relid = chan->relid;
+    msg.open_reserved.target_vp = vp;
+    msg.open_reserved.target_sint = sint;
+    msg.open_reserved.gpadl = chan->gpadl;
+    msg.open_reserved.downstream_offset = out_pages;
+    vsc_post(vsc, &msg, sizeof(msg.open_reserved));
+    if (!vsc_machine_take(vsc->machine, vp, sint, &msg, &len) ||
+        msg.header.type != VMBUS_MSG_OPENCHANNEL_RESULT ||
+        len != sizeof(msg.open_result) ||
+        msg.open_result.relid != chan->relid || msg.open_result.openid ||
+        msg.open_result.status) {
+        vsc_teardown_gpadl(vsc, chan->relid, chan->gpadl);
+        vsc_abandon(chan);
+        return NULL;
+    }
+    return chan;
+}
+
+bool vsc_close_reserved(VscChannel *chan, uint32_t vp, uint8_t sint)
+{
+    VmbusMsg msg;
+    uint32_t len;
+
+    vsc_head(&msg, VMBUS_MSG_CLOSE_RESERVED);
+    msg.close_reserved.relid = chan->relid;
+    msg.close_reserved.target_vp = vp;
+    msg.close_reserved.target_sint = sint;
+    vsc_post(chan->vsc, &msg, sizeof(msg.close_reserved));
+    return vsc_machine_take(chan->vsc->machine, vp, sint, &msg, &len) &&
+           msg.header.type == VMBUS_MSG_CLOSE_RESERVED_RESPONSE &&
+           len == sizeof(msg.relid) && msg.relid.relid == chan->relid;
+}
+
 void vsc_abandon(VscChannel *chan)
 {
     vsc_ring_destroy(&chan->out);
@@ -307,7 +361,8 @@ static void signal_host(VscChannel *chan)
 {
     Vsc *vsc = chan->vsc;
 
-    if (knows_connection_ids(vsc)) {
+    /* One that outlived its connection is signalled as it was in there. */
+    if (chan->reserved || knows_connection_ids(vsc)) {
         vsc_machine_signal(vsc->machine, chan->connection_id);
         return;
     }

@@ -28,6 +28,7 @@ typedef struct VscChannel {
     Vsc *vsc;
     uint32_t relid, connection_id, target_vp, openid;
     uint16_t event_flag;
+    bool reserved;
     uint32_t gpadl;
     uint64_t first_gfn;
     uint32_t pages;
@@ -76,7 +77,19 @@ bool vsc_teardown_gpadl(Vsc *vsc, uint32_t relid, uint32_t gpadl);
  */
 VscChannel *vsc_open(Vsc *vsc, const VmbusMsgOffer *offer, uint32_t out_pages,
                      uint32_t in_pages, uint32_t target_vp);
-/* Closes it and takes its GPADL back. */
+/*
+ * The same for a reserved channel, which does not interrupt; the host's answer
+ * comes to @sint of @vp.
+ */
+VscChannel *vsc_open_reserved(Vsc *vsc, const VmbusMsgOffer *offer,
+                              uint32_t out_pages, uint32_t in_pages,
+                              uint32_t vp, uint8_t sint);
+/*
+ * Closes it; true if the host's answer came to @sint of @vp.  The GPADL stays,
+ * and so does @chan, which the caller frees by vsc_abandon().
+ */
+bool vsc_close_reserved(VscChannel *chan, uint32_t vp, uint8_t sint);
+/* Closes a channel and takes its GPADL back. */
 void vsc_close(VscChannel *chan);
 /* Frees it and says nothing to the host, as when the guest has crashed. */
 void vsc_abandon(VscChannel *chan);

@@ -460,6 +460,68 @@ static void features(Side *side)
     g_assert_true(vsc_expect(side->vsc, VMBUS_MSG_PAUSE_RESPONSE, &msg, 8));
 }
 
+/* One that outlives its connection, in this connection still. */
+static void reserved(Side *side)
+{
+    static const char text[40] = "before the move";
+
+    offers(side);
+    side->devices[0].quiet = true;
+    side->channels[0] =
+        vsc_open_reserved(side->vsc, offer_of(side, 0), 3, 4, 2, 7);
+    g_assert_nonnull(side->channels[0]);
+    for (int i = 0; i < 5; i++) {
+        g_assert_true(vsc_send(side->channels[0], VMBUS_PKT_DATA_INBAND, 0, i,
+                               text, sizeof(text)));
+    }
+    side->devices[0].quiet = false;
+}
+
+static void reserved_outlives(Side *side)
+{
+    reserved(side);
+    g_assert_true(vsc_unload(side->vsc));
+}
+
+/* The next connection has another channel, and a GPADL with the same id. */
+static void reserved_again(Side *side)
+{
+    reserved_outlives(side);
+    side->vsc->next_gpadl = side->channels[0]->gpadl;
+    offers(side);
+    side->channels[1] = vsc_open(side->vsc, offer_of(side, 2), 2, 2, 1);
+    g_assert_nonnull(side->channels[1]);
+}
+
+/* Its ring was found corrupt, and its GPADL is all that is left. */
+static void reserved_corrupt(Side *side)
+{
+    reserved_outlives(side);
+    side->channels[0]->out.control->write_index = 3;
+    vsc_machine_signal(side->machine, side->channels[0]->connection_id);
+    g_assert_cmpuint(side->machine->events[VMBUS_EVENT_CORRUPT], ==, 1);
+    vsc_abandon(side->channels[0]);
+    side->channels[0] = NULL;
+}
+
+/* The guest waits to hear that it is closed, and then for its UNLOAD. */
+static void reserved_answer(Side *side)
+{
+    VmbusMsg msg;
+
+    reserved(side);
+    vsc_head(&msg, VMBUS_MSG_MODIFYCHANNEL);
+    vsc_post(side->vsc, &msg, sizeof(msg.modify_channel));
+    vsc_head(&msg, VMBUS_MSG_CLOSE_RESERVED);
+    msg.close_reserved.relid = side->channels[0]->relid;
+    msg.close_reserved.target_sint = side->vsc->sint;
+    vsc_post(side->vsc, &msg, sizeof(msg.close_reserved));
+    vsc_head(&msg, VMBUS_MSG_UNLOAD);
+    vsc_post(side->vsc, &msg, sizeof(msg.header));
+    vsc_abandon(side->channels[0]);
+    side->channels[0] = NULL;
+}
+
 const Scenario scenarios[] = {
     {"disconnected", nothing, 0},
     {"contact-unread", contact_unread, 0},
@@ -481,5 +543,10 @@ const Scenario scenarios[] = {
     {"rescinding", rescinding, 0},
     {"subchannels", subchannels, 0},
     {"torndown-waits", torndown_waits, 0},
+    {"reserved", reserved, 0},
+    {"reserved-outlives", reserved_outlives, 0},
+    {"reserved-again", reserved_again, 0},
+    {"reserved-corrupt", reserved_corrupt, 0},
+    {"reserved-answer", reserved_answer, 0},
 };
 const size_t scenario_count = G_N_ELEMENTS(scenarios);
