@@ -353,7 +353,7 @@ GByteArray *vmbus_heartbeat_save(const VmbusHeartbeat *hb)
         .received = hb->received,
         .sequence = hb->sequence,
         .has_last = hb->last_ns != 0,
-        .last_age = distance(hb->last_ns, now),
+        .last_age = hb->last_ns ? distance(hb->last_ns, now) : 0,
         .since_age = distance(hb->since_ns, now),
         .next_in = MIN(distance(now, hb->next_ns), HEARTBEAT_PERIOD_NS),
     };
