@@ -91,14 +91,24 @@ void hv_vp_save(HvVp *vp, HvSavedVp *out)
 
 static const char *validate_timer(const HvVp *vp, const HvStimerState *t)
 {
+    bool on = t->config & HVB_STIMER_ENABLE && t->count;
+    bool direct = t->config & HVB_STIMER_DIRECT_MODE;
+
     if (t->config & HVB_STIMER_DIRECT_MODE &&
         !hv_config_has(&vp->partition->config, HV_FEATURE_STIMER_DIRECT)) {
         return "The saved virtual processor has a timer without its flag.";
     }
-    if (t->deadline && (!(t->config & HVB_STIMER_ENABLE) || !t->count)) {
+    if (t->deadline && !on) {
         return "The saved virtual processor has a timer that runs and is off.";
     }
-    if (t->pending > 1) {
+    if (!t->deadline && on) {
+        return "The saved virtual processor has a timer that is on and does "
+               "not run.";
+    }
+    if (on && !direct && HVB_STIMER_SINT(t->config) == 0) {
+        return "The saved virtual processor has a timer that tells nobody.";
+    }
+    if (t->pending > 1 || (t->pending && direct)) {
         return "The saved virtual processor has a damaged timer.";
     }
     return NULL;

@@ -330,6 +330,16 @@ static void test_vp_refused(void)
     refuse_vp(&bad, sizeof(bad),
               "The saved virtual processor has a timer that runs and is off.");
     bad = good;
+    bad.s.stimer[1].count = 5;
+    bad.s.stimer[1].config = HVB_STIMER_ENABLE | 2 << 16;
+    refuse_vp(&bad, sizeof(bad),
+              "The saved virtual processor has a timer that is on and does not "
+              "run.");
+    bad.s.stimer[1].deadline = 5;
+    bad.s.stimer[1].config = HVB_STIMER_ENABLE;
+    refuse_vp(&bad, sizeof(bad),
+              "The saved virtual processor has a timer that tells nobody.");
+    bad = good;
     bad.s.stimer[1].pending = 2;
     refuse_vp(&bad, sizeof(bad),
               "The saved virtual processor has a damaged timer.");
