@@ -66,3 +66,83 @@ void qmp_vmbus_vss_thaw(Error **errp)
 {
     no_vmbus(errp);
 }
+
+VMBusJob *qmp_vmbus_kvp_list(VMBusKvpPool pool, bool has_timeout_ms,
+                             uint32_t timeout_ms, Error **errp)
+{
+    no_vmbus(errp);
+    return NULL;
+}
+
+VMBusJob *qmp_vmbus_kvp_get(VMBusKvpPool pool, const char *key, bool has_direct,
+                            bool direct, bool has_timeout_ms,
+                            uint32_t timeout_ms, Error **errp)
+{
+    no_vmbus(errp);
+    return NULL;
+}
+
+VMBusJob *qmp_vmbus_kvp_set(VMBusKvpPool pool, const char *key,
+                            const char *value, bool has_type, VMBusKvpType type,
+                            bool has_timeout_ms, uint32_t timeout_ms,
+                            Error **errp)
+{
+    no_vmbus(errp);
+    return NULL;
+}
+
+VMBusJob *qmp_vmbus_kvp_delete(VMBusKvpPool pool, const char *key,
+                               bool has_timeout_ms, uint32_t timeout_ms,
+                               Error **errp)
+{
+    no_vmbus(errp);
+    return NULL;
+}
+
+VMBusJob *qmp_vmbus_ip_get(const char *adapter, bool has_timeout_ms,
+                           uint32_t timeout_ms, Error **errp)
+{
+    no_vmbus(errp);
+    return NULL;
+}
+
+VMBusJob *qmp_vmbus_ip_set(const char *adapter, VMBusIpSettings *settings,
+                           bool has_timeout_ms, uint32_t timeout_ms,
+                           Error **errp)
+{
+    no_vmbus(errp);
+    return NULL;
+}
+
+VMBusKvpJobInfo *qmp_query_vmbus_kvp(uint64_t id, Error **errp)
+{
+    no_vmbus(errp);
+    return NULL;
+}
+
+VMBusJob *qmp_vmbus_fcopy_start(const char *fd, const char *path,
+                                bool has_overwrite, bool overwrite,
+                                bool has_create_path, bool create_path,
+                                bool has_step_timeout_ms,
+                                uint32_t step_timeout_ms, bool has_hold_ms,
+                                uint32_t hold_ms, Error **errp)
+{
+    no_vmbus(errp);
+    return NULL;
+}
+
+void qmp_vmbus_fcopy_resume(uint64_t job, Error **errp)
+{
+    no_vmbus(errp);
+}
+
+void qmp_vmbus_fcopy_cancel(uint64_t job, Error **errp)
+{
+    no_vmbus(errp);
+}
+
+VMBusFcopyJobInfo *qmp_query_vmbus_fcopy(uint64_t id, Error **errp)
+{
+    no_vmbus(errp);
+    return NULL;
+}
