@@ -12,6 +12,11 @@ const HvctlExitInfo hvctl_exits[] = {
     {HVCTL_TIMEOUT, "the time was over"},
     {HVCTL_NOT_OK, "the heartbeat is not ok"},
     {HVCTL_NO_KVM, "this host's KVM cannot carry VMBus; use TCG"},
+    {HVCTL_DISABLED, "the guest has the service, but nothing in it takes part"},
+    {HVCTL_NOT_READY, "the guest's service is not ready"},
+    {HVCTL_COMMAND, "the command given with --run failed"},
+    {HVCTL_LOST, "the freeze ended before the command given with --run"},
+    {HVCTL_NOT_THAWED, "the guest has not confirmed that it thawed"},
 };
 
 const unsigned hvctl_exit_count = G_N_ELEMENTS(hvctl_exits);

@@ -12,22 +12,28 @@ _hvctl()
         mapfile -t COMPREPLY < <(compgen -f -- "$cur")
         return
         ;;
-    --timeout | --message)
+    --timeout | --message | --hold | --run)
         return
         ;;
     esac
     for ((i = 1; i < COMP_CWORD; i++)); do
         case ${COMP_WORDS[i]} in
-        status | heartbeat | shutdown | host-check)
+        status | heartbeat | shutdown | timesync | snapshot-freeze | \
+            snapshot-thaw | vss-status | host-check)
             command=${COMP_WORDS[i]}
             break
             ;;
         esac
     done
     case $command in
-    '') words="status heartbeat shutdown host-check $common --version" ;;
+    '')
+        words="status heartbeat shutdown timesync snapshot-freeze"
+        words+=" snapshot-thaw vss-status host-check $common --version"
+        ;;
     heartbeat) words="$common --watch" ;;
     shutdown) words="$common --reboot --force --wait --message" ;;
+    timesync) words="$common --sync" ;;
+    snapshot-freeze) words="$common --hold --run" ;;
     host-check) words="$common --device" ;;
     *) words=$common ;;
     esac

@@ -19,6 +19,11 @@ typedef enum HvctlExit {
     HVCTL_TIMEOUT = 7,
     HVCTL_NOT_OK = 8,
     HVCTL_NO_KVM = 9,
+    HVCTL_DISABLED = 10,
+    HVCTL_NOT_READY = 11,
+    HVCTL_COMMAND = 12,
+    HVCTL_LOST = 13,
+    HVCTL_NOT_THAWED = 14,
 } HvctlExit;
 
 typedef struct HvctlExitInfo {
@@ -42,6 +47,9 @@ typedef struct HvctlOptions {
     bool wait;
     char *message;
     char *device;   /* host-check */
+    bool sync;      /* timesync */
+    double hold;    /* snapshot-freeze: seconds; negative: the default */
+    char *run;      /* a command for the shell */
     double timeout; /* seconds; 0: none; negative: the command's default */
 } HvctlOptions;
 
@@ -51,6 +59,8 @@ typedef struct HvctlOptions {
  */
 typedef int HvctlCommand(const HvctlOptions *options, GError **error);
 HvctlCommand hvctl_status, hvctl_heartbeat, hvctl_shutdown, hvctl_host_check;
+HvctlCommand hvctl_timesync, hvctl_vss_status, hvctl_snapshot_freeze,
+    hvctl_snapshot_thaw;
 
 /* Prints the object that @builder has made, as one line or indented. */
 void hvctl_print_json(JsonBuilder *builder, bool indented);

@@ -7,16 +7,18 @@
 
 #include "hvctl.h"
 
-static HvctlOptions options = {.timeout = -1};
+static HvctlOptions options = {.timeout = -1, .hold = -1};
 static gboolean opt_json, opt_version, opt_watch, opt_reboot, opt_force,
-    opt_wait;
+    opt_wait, opt_sync;
 
 static const GOptionEntry common_entries[] = {
     {"qmp", 0, 0, G_OPTION_ARG_FILENAME, &options.qmp,
      "QMP socket: a path, or tcp:HOST:PORT (default: $HVCTL_QMP)", "PATH"},
     {"json", 0, 0, G_OPTION_ARG_NONE, &opt_json, "Print JSON", NULL},
     {"timeout", 0, 0, G_OPTION_ARG_DOUBLE, &options.timeout,
-     "Give up after S seconds; 0: never (default: 10, shutdown 60)", "S"},
+     "Give up after S seconds; 0: never (default: 10; shutdown and "
+     "snapshot-freeze 60)",
+     "S"},
     G_OPTION_ENTRY_NULL,
 };
 
@@ -52,6 +54,20 @@ static const GOptionEntry host_check_entries[] = {
     G_OPTION_ENTRY_NULL,
 };
 
+static const GOptionEntry timesync_entries[] = {
+    {"sync", 0, 0, G_OPTION_ARG_NONE, &opt_sync,
+     "Order the guest to set its clock, and wait until it has", NULL},
+    G_OPTION_ENTRY_NULL,
+};
+
+static const GOptionEntry freeze_entries[] = {
+    {"hold", 0, 0, G_OPTION_ARG_DOUBLE, &options.hold,
+     "Thaw by itself after S seconds (default: 10)", "S"},
+    {"run", 0, 0, G_OPTION_ARG_STRING, &options.run,
+     "Run this in a shell while the guest is frozen, and thaw", "COMMAND"},
+    G_OPTION_ENTRY_NULL,
+};
+
 static const struct {
     const char *name;
     const char *summary;
@@ -65,6 +81,14 @@ static const struct {
      true, heartbeat_entries},
     {"shutdown", "Ask the guest to power off or to restart.", hvctl_shutdown,
      true, shutdown_entries},
+    {"timesync", "Show whether the guest gets the time, or set its clock.",
+     hvctl_timesync, true, timesync_entries},
+    {"snapshot-freeze", "Freeze the guest's file systems for a backup.",
+     hvctl_snapshot_freeze, true, freeze_entries},
+    {"snapshot-thaw", "Thaw the guest's file systems.", hvctl_snapshot_thaw,
+     true, no_entries},
+    {"vss-status", "Show whether the guest is frozen, and why not.",
+     hvctl_vss_status, true, no_entries},
     {"host-check", "Show whether this host's KVM can carry VMBus.",
      hvctl_host_check, false, host_check_entries},
 };
@@ -84,7 +108,7 @@ static GOptionContext *main_context(void)
     g_autoptr(GString) text = g_string_new("Commands:\n");
 
     for (size_t i = 0; i < G_N_ELEMENTS(commands); i++) {
-        g_string_append_printf(text, "  %-12s %s\n", commands[i].name,
+        g_string_append_printf(text, "  %-15s %s\n", commands[i].name,
                                commands[i].summary);
     }
     g_string_append(text, "\n'hvctl COMMAND --help' explains a command.\n\n");
@@ -168,6 +192,7 @@ static int run(size_t index)
     options.reboot = opt_reboot;
     options.force = opt_force;
     options.wait = opt_wait;
+    options.sync = opt_sync;
     /* -1 is what stands there if none was given. */
     if (!isfinite(options.timeout) || options.timeout > 1e9 ||
         (options.timeout < 0 && options.timeout != -1)) {

@@ -271,7 +271,8 @@ void qmp_drop_events(Qmp *qmp, const char *name)
         GList *next = link->next;
         JsonObject *event = link->data;
 
-        if (!g_strcmp0(hvctl_get_string(event, "event", NULL), name)) {
+        if (!name ||
+            !g_strcmp0(hvctl_get_string(event, "event", NULL), name)) {
             json_object_unref(event);
             g_queue_delete_link(&qmp->events, link);
         }

@@ -43,7 +43,7 @@ JsonNode *qmp_execute(Qmp *qmp, const char *command, JsonNode *arguments,
  * true.
  */
 JsonObject *qmp_next_event(Qmp *qmp, GError **error);
-/* Drops the events named @name that are in the queue. */
+/* Drops the events in the queue that are named @name; NULL: all. */
 void qmp_drop_events(Qmp *qmp, const char *name);
 /* QEMU has closed the connection. */
 bool qmp_ended(const Qmp *qmp);

@@ -42,6 +42,30 @@ static const char *const shutdown_members[] = {
     "message-version",
     "requests",
 };
+static const char *const timesync_members[] = {
+    "state",   "framework-version", "message-version", "syncs",
+    "samples", "answers",           "age-ms",          "offset-us",
+};
+static const char *const vss_members[] = {
+    "state",         "reason",          "message",
+    "service",       "thaw-owed",       "framework-version",
+    "job",           "message-version", "left-ms",
+    "frozen-ms",     "freezes",         "thaws",
+    "thaws-refused", "late-answers",
+};
+
+/* What a device has beside its channels, if QEMU tells it. */
+static const struct {
+    const char *name;
+    const char *const *members;
+    size_t count;
+} device_parts[] = {
+    {"service", service_members, G_N_ELEMENTS(service_members)},
+    {"heartbeat", heartbeat_members, G_N_ELEMENTS(heartbeat_members)},
+    {"shutdown", shutdown_members, G_N_ELEMENTS(shutdown_members)},
+    {"timesync", timesync_members, G_N_ELEMENTS(timesync_members)},
+    {"vss", vss_members, G_N_ELEMENTS(vss_members)},
+};
 
 #define COPY(builder, from, members)                                           \
     copy_members(builder, from, members, G_N_ELEMENTS(members))
@@ -66,9 +90,6 @@ static void add_ring(JsonBuilder *builder, JsonObject *channel,
 static void add_device(JsonBuilder *builder, JsonObject *device)
 {
     JsonArray *channels = hvctl_get_array(device, "channels");
-    JsonObject *service = hvctl_get_object(device, "service");
-    JsonObject *heartbeat = hvctl_get_object(device, "heartbeat");
-    JsonObject *shutdown = hvctl_get_object(device, "shutdown");
     JsonObject *channel;
 
     json_builder_begin_object(builder);
@@ -83,23 +104,16 @@ static void add_device(JsonBuilder *builder, JsonObject *device)
         json_builder_end_object(builder);
     }
     json_builder_end_array(builder);
-    if (service) {
-        json_builder_set_member_name(builder, "service");
-        json_builder_begin_object(builder);
-        COPY(builder, service, service_members);
-        json_builder_end_object(builder);
-    }
-    if (heartbeat) {
-        json_builder_set_member_name(builder, "heartbeat");
-        json_builder_begin_object(builder);
-        COPY(builder, heartbeat, heartbeat_members);
-        json_builder_end_object(builder);
-    }
-    if (shutdown) {
-        json_builder_set_member_name(builder, "shutdown");
-        json_builder_begin_object(builder);
-        COPY(builder, shutdown, shutdown_members);
-        json_builder_end_object(builder);
+    for (size_t i = 0; i < G_N_ELEMENTS(device_parts); i++) {
+        JsonObject *part = hvctl_get_object(device, device_parts[i].name);
+
+        if (part) {
+            json_builder_set_member_name(builder, device_parts[i].name);
+            json_builder_begin_object(builder);
+            copy_members(builder, part, device_parts[i].members,
+                         device_parts[i].count);
+            json_builder_end_object(builder);
+        }
     }
     json_builder_end_object(builder);
 }
@@ -186,6 +200,8 @@ static void print_services(JsonObject *device)
 {
     JsonObject *heartbeat = hvctl_get_object(device, "heartbeat");
     JsonObject *shutdown = hvctl_get_object(device, "shutdown");
+    JsonObject *timesync = hvctl_get_object(device, "timesync");
+    JsonObject *vss = hvctl_get_object(device, "vss");
 
     if (heartbeat) {
         printf("Heartbeat: %s, applications %s, sequence %" PRId64,
@@ -202,6 +218,17 @@ static void print_services(JsonObject *device)
         printf("Shutdown: %s, message version %s\n",
                hvctl_get_string(shutdown, "state", "unknown"),
                hvctl_get_string(shutdown, "message-version", "not agreed yet"));
+    }
+    if (timesync) {
+        printf("Time: %s, message version %s\n",
+               hvctl_get_string(timesync, "state", "unknown"),
+               hvctl_get_string(timesync, "message-version", "not agreed yet"));
+    }
+    if (vss) {
+        printf("Backup: %s, service %s, message version %s\n",
+               hvctl_get_string(vss, "state", "unknown"),
+               hvctl_get_string(vss, "service", "unknown"),
+               hvctl_get_string(vss, "message-version", "not agreed yet"));
     }
 }
 

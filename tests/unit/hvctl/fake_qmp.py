@@ -175,6 +175,34 @@ def shutdown(state="ready"):
                          "message-version": "3.2", "requests": 0}}
 
 
+def timesync(state="ready", **members):
+    return {"qom-path": "/machine/peripheral/ts", "driver": "hv-timesync",
+            "class-id": "9527e630-d0ae-497b-adce-e80ab0175caf",
+            "instance-id": "2dd1ce17-079e-403c-b352-a1921ee207ee",
+            "channels": [channel(relid=3)],
+            "service": service(),
+            "timesync": {"state": state, "framework-version": "3.0",
+                         "message-version": "4.0", "syncs": 2, "samples": 9,
+                         "answers": 11, "age-ms": 2500, **members}}
+
+
+def vss_info(state="idle", **members):
+    """What query-vmbus-vss returns."""
+    return {"state": state, "service": "ready", "framework-version": "3.0",
+            "message-version": "5.0", "thaw-owed": state == "frozen",
+            "job": 4, "freezes": 4, "thaws": 3, "thaws-refused": 1,
+            "late-answers": 0, **members}
+
+
+def vss(state="idle", **members):
+    return {"qom-path": "/machine/peripheral/vss", "driver": "hv-vss",
+            "class-id": "35fa2e29-ea23-4236-96ae-3a6ebacba440",
+            "instance-id": "2450ee40-33bf-4fbd-892e-9fb06e9214cf",
+            "channels": [channel(relid=4)],
+            "service": service(),
+            "vss": vss_info(state, **members)}
+
+
 def vmbus(*devices, **members):
     return {"present": True, "connected": True, "version": "5.3",
             "max-version": "5.3", "target-vp": 0, "message-sint": 2,

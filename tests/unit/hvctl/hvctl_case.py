@@ -5,7 +5,8 @@ import unittest
 
 # Exit codes.
 (DONE, BROKEN, USAGE, UNREACHABLE, NO_VMBUS, NOT_OPEN, REFUSED, TIMEOUT,
- NOT_OK, NO_KVM) = range(10)
+ NOT_OK, NO_KVM, DISABLED, NOT_READY, COMMAND, LOST, NOT_THAWED) = range(15)
+EXITS = range(15)
 
 
 class Case(unittest.TestCase):

@@ -9,7 +9,8 @@ import subprocess
 import time
 
 import tap
-from fake_qmp import HVCTL, LIMIT, Server, heartbeat, serve, shutdown, vmbus
+from fake_qmp import (HVCTL, LIMIT, Server, heartbeat, serve, shutdown,
+                      timesync, vmbus, vss)
 from hvctl_case import BROKEN, DONE, NOT_OK, NOT_OPEN, UNREACHABLE, Case
 
 SOURCE = os.environ["HVCTL_SOURCE"]
@@ -37,6 +38,12 @@ hv-shutdown          2   0 open         1    12288        7    12288        8   
 Heartbeat: ok, applications healthy, sequence 12, 1.2 s old
 Shutdown: ready, message version 3.2
 """)
+
+    def test_more_services(self):
+        out = self.status(vmbus(timesync(), vss("frozen")))
+        self.assertEqual(out.splitlines()[-2:],
+                         ["Time: ready, message version 4.0",
+                          "Backup: frozen, service ready, message version 5.0"])
 
     def test_not_connected(self):
         info = vmbus(connected=False, **{"max-version": "5.3"})
@@ -78,7 +85,7 @@ Shutdown: ready, message version 3.2
                          "refused")
 
     def test_json(self):
-        info = vmbus(heartbeat(), shutdown())
+        info = vmbus(heartbeat(), shutdown(), timesync(), vss("frozen"))
         out = json.loads(self.status(info, "--json"))
         self.assertEqual(set(out), {"bus", "devices"})
         bus = {k: v for k, v in info.items() if k not in ("present", "devices")}
@@ -86,7 +93,12 @@ Shutdown: ready, message version 3.2
         for device in info["devices"]:
             device["channels"][0]["corruption"] = None
             device["service"]["last-refusal"] = None
-        info["devices"][1]["id"] = None
+        for device in info["devices"][1:]:
+            device["id"] = None
+        info["devices"][2]["timesync"]["offset-us"] = None
+        info["devices"][3]["vss"].update({
+            "reason": None, "message": None, "left-ms": None,
+            "frozen-ms": None})
         self.assertEqual(out["devices"], info["devices"])
 
     def test_json_documented(self):
@@ -104,7 +116,8 @@ Shutdown: ready, message version 3.2
             elif isinstance(value, list):
                 for inner in value:
                     yield from names(inner)
-        out = json.loads(self.status(vmbus(heartbeat(), shutdown()), "--json"))
+        out = json.loads(self.status(
+            vmbus(heartbeat(), shutdown(), timesync(), vss()), "--json"))
         self.assertEqual(set(names(out)) - words, set())
         self.assertGreater(len(set(names(out))), 30)
 

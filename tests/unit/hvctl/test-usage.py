@@ -10,7 +10,7 @@ import tempfile
 
 import tap
 from fake_qmp import hvctl
-from hvctl_case import DONE, NO_KVM, USAGE, Case
+from hvctl_case import DONE, EXITS, NO_KVM, USAGE, Case
 
 SOURCE = os.environ["HVCTL_SOURCE"]
 
@@ -60,6 +60,11 @@ class Usage(Case):
                      ["status", "--qmp", "/x", "--timeout", "-2"],
                      ["status", "--qmp", "/x", "--timeout", "nan"],
                      ["status", "--qmp", "/x", "--timeout", "inf"],
+                     ["snapshot-freeze", "--qmp", "/x", "--hold", "0"],
+                     ["snapshot-freeze", "--qmp", "/x", "--hold", "nan"],
+                     ["snapshot-freeze", "--qmp", "/x", "--hold", "86401"],
+                     ["snapshot-freeze", "--qmp", "/x", "--timeout", "0"],
+                     ["snapshot-freeze", "--qmp", "/x", "--timeout", "901"],
                      ["status", "--qmp", ""]):
             with self.subTest(args):
                 self.check(hvctl(*args), USAGE, "hvctl: ")
@@ -87,7 +92,7 @@ class Usage(Case):
         manual = {int(code): meaning for code, meaning in
                   re.findall(r"\.TP\n\.B (\d+)\n(.*)\n", section)}
         self.assertEqual(manual, self.exits(hvctl("--help").out))
-        self.assertEqual(sorted(manual), list(range(NO_KVM + 1)))
+        self.assertEqual(sorted(manual), list(EXITS))
         for command in self.commands():
             result = hvctl(command, "--help")
             self.check(result, DONE)
@@ -118,7 +123,9 @@ class Usage(Case):
                   "COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); _hvctl; "
                   'echo "${COMPREPLY[@]}"')
         for words, want in (
-                ("hvctl st", "status"), ("hvctl h", "heartbeat host-check"),
+                ("hvctl st", "status"), ("hvctl snap", "snapshot-freeze snapshot-thaw"),
+                ("hvctl snapshot-freeze --h", "--help --hold"),
+                ("hvctl timesync --s", "--sync"), ("hvctl h", "heartbeat host-check"),
                 ("hvctl --qmp x heartbeat --w", "--watch"),
                 ("hvctl shutdown --re", "--reboot"),
                 ("hvctl status --w", "")):
