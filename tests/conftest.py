@@ -10,7 +10,7 @@ import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
-from guestlib import Machine  # noqa: E402
+from guestlib import Machine, sanitizer  # noqa: E402
 
 machines = []
 
@@ -37,13 +37,16 @@ def machine_maker():
         machines.append(mine[-1])
         return mine[-1]
 
+    reports = []
     try:
         yield make
     finally:
         for one in mine:
             one.close()
+            reports += sanitizer.reports(one.folder)
             machines.remove(one)
             shutil.rmtree(one.folder)
+    assert not reports, '\n'.join(reports)
 
 
 @pytest.fixture

@@ -372,4 +372,5 @@ void test_hostile(void)
     hostile_run(batches, ARRAY_LEN(batches));
     hostile_messages();
     hostile_rings();
+    good_again("a second, well-behaved connection works afterwards");
 }

@@ -23,6 +23,7 @@ STATE = '.kvm-vmbus'
 FOLDERS = {
     'kvm': 'hw/vmbus/kvm',
     'qemu/bus': 'hw/vmbus/bus',
+    'qemu/configs': 'configs/devices/x86_64-softmmu',
     'qemu/devices': 'hw/vmbus/devices',
     'qemu/machine': 'hw/vmbus/machine',
     'qemu/machine/include': 'include',

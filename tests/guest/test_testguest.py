@@ -6,12 +6,14 @@ does a test point that it skips: each machine has what its group needs.
 """
 import os
 import re
+import socket
 import subprocess
+import threading
 import time
 
 import pytest
 
-from guestlib import hv_cpu, vmbus_devices
+from guestlib import Qmp, QmpError, hv_cpu, sanitizer, vmbus_devices
 from guestlib.machine import SCALE
 from guestlib.paths import BUILD, TOP, program
 
@@ -55,27 +57,81 @@ def wait_end(process, seconds):
     return None
 
 
+class Onlooker(threading.Thread):
+    """Asks QEMU for all it knows of its bus, again and again to its end."""
+
+    def __init__(self, sock):
+        super().__init__()
+        self.sock = sock
+        self.answers = []
+        self.fault = None
+        self.start()
+
+    def run(self):
+        try:
+            qmp = Qmp(self.sock, SECONDS)
+            while True:
+                self.answers.append(qmp.execute('query-vmbus'))
+                qmp.hmp('info vmbus')
+                time.sleep(0.02)
+        except (EOFError, ConnectionError):
+            pass  # QEMU has ended
+        except (TimeoutError, QmpError) as fault:
+            self.fault = fault
+        finally:
+            self.sock.close()
+
+    def seen(self, condition):
+        """Was it ever so with some device or channel?"""
+        return any(condition(each) for answer in self.answers
+                   for device in answer['devices']
+                   for each in (device, *device['channels']))
+
+
 class Run:
-    """One run of the guest, to its end."""
+    """One run of the guest, to its end.
+
+    asan    whether QEMU is the one with the address sanitizer
+    onlook  whether to ask QEMU meanwhile; its answers are in onlooker
+    """
 
     def __init__(self, folder, image, groups, cpu, cpus, machine='q35',
-                 devices=()):
+                 devices=(), asan=False, onlook=False):
         self.command = [
-            program('qemu-system-x86_64'), '-machine', machine,
+            sanitizer.program() if asan else program('qemu-system-x86_64'),
+            '-machine', machine,
             '-accel', 'tcg', '-cpu', cpu, '-smp', str(cpus), '-m', '128',
             '-nodefaults', '-display', 'none', '-no-reboot',
             '-serial', f'file:{folder}/serial',
             '-device', 'isa-debug-exit,iobase=0xf4,iosize=4',
             '-kernel', str(image), '-append', groups + flags_of(cpu),
             *devices]
+        environment = sanitizer.environment(folder) if asan else None
         with open(folder / 'stderr', 'wb') as log:
-            process = subprocess.Popen(self.command, stderr=log, stdout=log,
-                                       stdin=subprocess.DEVNULL)
-            self.ended = wait_end(process, SECONDS)
+            self.start(log, environment, onlook)
         self.stderr = (folder / 'stderr').read_text(errors='replace')
         serial = folder / 'serial'
         self.output = serial.read_text(errors='replace').replace(
             '\r', '') if serial.exists() else ''
+        self.reports = sanitizer.reports(folder)
+
+    def start(self, log, environment, onlook):
+        fds = []
+        self.onlooker = None
+        if onlook:
+            ours, theirs = socket.socketpair()
+            fds.append(theirs.fileno())
+            self.command += ['-chardev', f'socket,id=qmp,fd={fds[0]}',
+                             '-mon', 'chardev=qmp,mode=control']
+        process = subprocess.Popen(
+            self.command, stderr=log, stdout=log, stdin=subprocess.DEVNULL,
+            pass_fds=fds, env=environment)
+        if onlook:
+            theirs.close()
+            self.onlooker = Onlooker(ours)
+        self.ended = wait_end(process, SECONDS)
+        if onlook:
+            self.onlooker.join()
 
     def complaints(self):
         """All that is not as it should be."""
@@ -92,7 +148,9 @@ class Run:
             found.append(f'QEMU did not end within {SECONDS:.0f} s')
         elif self.ended[0] != PASSED:
             found.append(f'QEMU ended with {self.ended[0]}, not {PASSED}')
-        return found
+        if self.onlooker and self.onlooker.fault:
+            found.append(f'QMP: {self.onlooker.fault}')
+        return found + self.reports
 
     def check(self):
         found = self.complaints()
@@ -148,15 +206,54 @@ def test_vmbus(run, machine, cpus):
         devices=vmbus_devices()).check()
 
 
-@pytest.mark.parametrize('machine,cpus', [
+HOSTILE = pytest.mark.parametrize('machine,cpus', [
     ('pc', 1), ('q35', 2), ('q35', 8)])
-def test_hostile(run, machine, cpus):
+GOOD_AFTERWARDS = 'a second, well-behaved connection works afterwards'
+
+
+def run_hostile(run, machine, cpus, **options):
     done = run('hostile', cpu=hv_cpu(extra=DIRECT), cpus=cpus,
-               machine=machine, devices=vmbus_devices())
+               machine=machine, devices=vmbus_devices(), **options)
     done.check()
-    # Neither memory nor the log grows with what the guest sends.
-    assert done.ended[1] < MOST_MEMORY_KIB
+    # The last of all that the guest tried.
+    last = [line for line in done.output.splitlines() if line.startswith('ok')]
+    assert last[-1] == f'ok {len(last)} - {GOOD_AFTERWARDS}'
     assert len(done.stderr.splitlines()) < 20, done.stderr
+    return done
+
+
+@HOSTILE
+def test_hostile(run, machine, cpus):
+    """No report of the sanitizer, no leak, and QEMU tells what went on."""
+    done = run_hostile(run, machine, cpus, asan=True, onlook=True)
+    look = done.onlooker
+    assert len(look.answers) > 20
+    assert look.seen(lambda one: one.get('service', {}).get('last-refusal'))
+    assert look.seen(lambda one: one.get('corruption'))
+    assert look.answers[-1]['messages-refused'] > 100
+
+
+@HOSTILE
+def test_hostile_takes_no_memory(run, machine, cpus):
+    """Nor does the log grow with what the guest sends."""
+    assert run_hostile(run, machine, cpus).ended[1] < MOST_MEMORY_KIB
+
+
+@pytest.mark.parametrize('body,sentence', [
+    ('free(p); return *(char *)p;', 'heap-use-after-free'),
+    ('p = NULL; return 0;', 'detected memory leaks')])
+def test_what_the_sanitizer_finds(folder, body, sentence):
+    """A program with a fault leaves a report, and its exit code tells."""
+    (folder / 'bad.c').write_text(
+        '#include <stdlib.h>\n'
+        f'int main(void) {{ void *volatile p = malloc(9); {body} }}\n')
+    subprocess.run(['gcc', '-fsanitize=address', '-o', folder / 'bad',
+                    folder / 'bad.c'], check=True)
+    done = subprocess.run([folder / 'bad'],
+                          env=sanitizer.environment(folder))
+    assert done.returncode == sanitizer.EXIT_CODE
+    report, = sanitizer.reports(folder)
+    assert sentence in report
 
 
 def test_what_fails_is_seen(run):

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import time
 
+from guestlib import sanitizer
 from guestlib.paths import GUEST, hv_cpu, hvctl, program, vmbus_devices
 from guestlib.qmp import Qmp
 
@@ -156,11 +157,13 @@ class Machine:
     kernel     version of the guest's kernel
     devices    device arguments; default: bridge, heartbeat, shutdown
     initramfs  name of the initial file system in build/guest/VERSION
+    asan       whether QEMU is the one with the address sanitizer
     """
 
     def __init__(self, folder, kernel='6.12', machine='q35', cpus=1,
                  accel='tcg', cpu=None, devices=None, append='',
-                 initramfs='initramfs', memory=512, extra=(), qemu=None):
+                 initramfs='initramfs', memory=512, extra=(), qemu=None,
+                 asan=False):
         self.folder = pathlib.Path(folder)
         self.process = None
         self.qmp = None
@@ -168,6 +171,9 @@ class Machine:
         self.hvctl_socket = self.folder / 'qmp'
         self.stderr_path = self.folder / 'qemu.log'
         self.console = Console(self.folder / 'console.log', self.alive)
+        self.environment = sanitizer.probed(self.folder) if asan else None
+        if asan:
+            qemu = sanitizer.program()
         guest = GUEST / kernel
         self.command = [
             qemu or program('qemu-system-x86_64'), '-name', 'guest',
@@ -194,7 +200,8 @@ class Machine:
         with open(self.stderr_path, 'wb') as log:
             self.process = subprocess.Popen(
                 self.command, stdin=subprocess.DEVNULL, stdout=log,
-                stderr=log, pass_fds=(qmp.fileno(), shell.fileno()))
+                stderr=log, pass_fds=(qmp.fileno(), shell.fileno()),
+                env=self.environment)
         qmp.close()
         shell.close()
         try:
@@ -216,6 +223,13 @@ class Machine:
     def wait_end(self, timeout=60 * SCALE):
         """QEMU's exit code."""
         return self.process.wait(timeout)
+
+    def quit(self):
+        """An end from outside, in which QEMU gives back all it has."""
+        self.qmp.execute('quit')
+        code = self.wait_end()
+        assert code == 0, f'QEMU ended with {code}'
+        self.close()
 
     def close(self):
         if self.alive():
@@ -239,7 +253,8 @@ class Machine:
         events = self.qmp.events if self.qmp else []
         return '\n'.join([
             ' '.join(map(str, self.command)), f'QEMU: {state}',
-            self.stderr(), 'Events: ' + ' '.join(e['event'] for e in events),
+            self.stderr(), *sanitizer.reports(self.folder),
+            'Events: ' + ' '.join(e['event'] for e in events),
             'Console:', self.console.tail()])
 
     # The guest.
