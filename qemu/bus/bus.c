@@ -443,6 +443,23 @@ static const char *validate_offer(const VmbusBus *bus, const VmbusOffer *offer)
                : "The bus has no room for another channel.";
 }
 
+/*
+ * That of the relid, unless a saved state has given it to another channel. Ends
+ * soon, as there are more ids than channels.
+ */
+static uint32_t free_connection_id(const VmbusBus *bus, uint32_t relid)
+{
+    uint32_t id = CHANNEL_CONNECTION_ID(relid);
+
+    for (uint32_t i = 1; i < VMBUS_RELID_COUNT; i++) {
+        if (bus->channels[i] && bus->channels[i]->connection_id == id) {
+            id += VMBUS_RELID_COUNT;
+            i = 0;
+        }
+    }
+    return id;
+}
+
 VmbusChannel *vmbus_bus_add(VmbusBus *bus, const VmbusOffer *offer,
                             uint32_t relid)
 {
@@ -452,7 +469,7 @@ VmbusChannel *vmbus_bus_add(VmbusBus *bus, const VmbusOffer *offer,
     chan->offer = *offer;
     chan->offer.name = g_strdup(offer->name ? offer->name : "");
     chan->relid = relid;
-    chan->connection_id = CHANNEL_CONNECTION_ID(relid);
+    chan->connection_id = free_connection_id(bus, relid);
     chan->target_vp = VMBUS_VP_NONE;
     bus->channels[relid] = chan;
     return chan;

@@ -472,6 +472,38 @@ static void test_optional(void)
     side_tear_down(&to);
 }
 
+/* A channel has the connection id that another one would get. */
+static void test_connection_ids(void)
+{
+    const Scenario *scenario = find_scenario("offered");
+    g_autoptr(GByteArray) blob = NULL;
+    g_autoptr(GByteArray) again = NULL;
+    uint32_t id = 0x2000 + SIDE_DEVICES + 1;
+    VmbusChannelInfo first, fresh;
+    Device more = {0};
+    char *why = NULL;
+    Side from, to;
+
+    side_prepare(&from, scenario);
+    from.bus->channels[1]->connection_id = id;
+    blob = side_save(&from);
+    side_set_up(&to, false);
+    g_assert_true(vmbus_bus_load(to.bus, blob->data, blob->len, &why));
+    vmbus_bus_resume(to.bus);
+    device_offer(&more, to.bus, 9);
+    vmbus_channel_info(to.bus->channels[1], &first);
+    vmbus_channel_info(more.chan, &fresh);
+    g_assert_cmphex(first.connection_id, ==, id);
+    g_assert_cmpuint(fresh.relid, ==, SIDE_DEVICES + 1);
+    g_assert_cmphex(fresh.connection_id, ==, id + VMBUS_RELID_COUNT);
+    g_assert_cmpstr(vmbus_bus_check(to.bus), ==, NULL);
+    again = side_save(&to);
+    g_assert_true(vmbus_bus_load(to.bus, again->data, again->len, &why));
+    side_tear_down(&from);
+    side_tear_down(&to);
+    device_free(&more);
+}
+
 /* The machine beneath has not what the state needs. */
 static void test_machine_fails(void)
 {
@@ -551,6 +583,7 @@ int main(int argc, char **argv)
         g_test_add_data_func(path, &cases[i], test_refused);
     }
     g_test_add_func("/state/refused/frame", test_frame);
+    g_test_add_func("/state/connection-ids", test_connection_ids);
     g_test_add_func("/state/refused/machine", test_machine_fails);
     g_test_add_func("/state/refused/names", test_names);
     g_test_add_func("/state/refused/save", test_save);
