@@ -130,11 +130,12 @@ download_packages() { # SUITE PACKAGE...
     apt-get "${APT_OPTIONS[@]}" download "$@"
 }
 
+# The archives alone: a mirror may lack the files that describe them.
 download_source() { # SUITE PACKAGE
-    local suite=$1
+    local suite=$1 get=(source --tar-only --download-only)
     shift
     apt_options "$suite"
-    apt-get "${APT_OPTIONS[@]}" source --download-only "$@" && return 0
+    apt-get "${APT_OPTIONS[@]}" "${get[@]}" "$@" && return 0
     apt-get "${APT_OPTIONS[@]}" update
-    apt-get "${APT_OPTIONS[@]}" source --download-only "$@"
+    apt-get "${APT_OPTIONS[@]}" "${get[@]}" "$@"
 }
