@@ -72,43 +72,57 @@ void fuzz_look_at(const VmbusPacket *pkt)
     *(volatile uint8_t *)&sum = sum;
 }
 
-static void send_some(FuzzDevice *device, uint64_t trans_id, const void *data,
+static void send_some(VmbusChannel *chan, uint64_t trans_id, const void *data,
                       uint32_t len)
 {
     struct iovec iov = {(void *)data, len};
 
-    vmbus_channel_send(device->chan, VMBUS_PKT_COMP, 0, trans_id, &iov, 1);
+    vmbus_channel_send(chan, VMBUS_PKT_COMP, 0, trans_id, &iov, 1);
 }
 
-static void receive_some(FuzzDevice *device)
+static void receive_some(FuzzDevice *device, VmbusChannel *chan)
 {
     VmbusPacket pkt;
 
-    while (vmbus_channel_receive(device->chan, &pkt) == VMBUS_RING_OK) {
+    while (vmbus_channel_receive(chan, &pkt) == VMBUS_RING_OK) {
         device->packets++;
         fuzz_look_at(&pkt);
         if (device->habits & FUZZ_ECHO) {
-            send_some(device, pkt.trans_id, pkt.data, pkt.data_len);
+            send_some(chan, pkt.trans_id, pkt.data, pkt.data_len);
         }
         if (device->habits & FUZZ_TAKE_ONE) {
             break;
         }
     }
-    vmbus_channel_flush(device->chan);
+    vmbus_channel_flush(chan);
+}
+
+/* What open() of any channel does; may it be open? */
+static bool greet(FuzzDevice *device, VmbusChannel *chan)
+{
+    if (device->habits & FUZZ_RECEIVE_IN_OPEN) {
+        receive_some(device, chan);
+    }
+    if (device->habits & FUZZ_SEND_IN_OPEN) {
+        send_some(chan, 1, "hello", 5);
+        vmbus_channel_flush(chan);
+    }
+    return !(device->habits & FUZZ_REFUSE_OPEN);
+}
+
+static void part(FuzzDevice *device, VmbusChannel *chan)
+{
+    if (device->habits & FUZZ_USE_IN_CLOSE) {
+        send_some(chan, 2, "bye", 3);
+        receive_some(device, chan);
+    }
 }
 
 static bool device_open(VmbusChannel *chan, void *opaque)
 {
     FuzzDevice *device = opaque;
 
-    if (device->habits & FUZZ_RECEIVE_IN_OPEN) {
-        receive_some(device);
-    }
-    if (device->habits & FUZZ_SEND_IN_OPEN) {
-        send_some(device, 1, "hello", 5);
-        vmbus_channel_flush(chan);
-    }
-    if (device->habits & FUZZ_REFUSE_OPEN) {
+    if (!greet(device, chan)) {
         return false;
     }
     device->opens++;
@@ -120,10 +134,9 @@ static void device_close(VmbusChannel *chan, void *opaque)
     FuzzDevice *device = opaque;
 
     device->closes++;
-    if (device->habits & FUZZ_USE_IN_CLOSE) {
-        send_some(device, 2, "bye", 3);
-        receive_some(device);
-    }
+    fuzz_require(device->subchannels == 0,
+                 "A channel was closed before its sub-channels.");
+    part(device, chan);
 }
 
 static void device_signal(VmbusChannel *chan, void *opaque)
@@ -131,7 +144,7 @@ static void device_signal(VmbusChannel *chan, void *opaque)
     FuzzDevice *device = opaque;
 
     if (!(device->habits & FUZZ_IGNORE_SIGNAL)) {
-        receive_some(device);
+        receive_some(device, chan);
     }
 }
 
@@ -151,6 +164,105 @@ static const VmbusChannelOps device_ops = {
     .signal = device_signal,
     .released = device_released,
 };
+
+static bool sub_open(VmbusChannel *chan, void *opaque)
+{
+    FuzzDevice *device = opaque;
+
+    fuzz_require(vmbus_channel_index(chan), "A sub-channel has no index.");
+    if (!greet(device, chan)) {
+        return false;
+    }
+    device->subchannels++;
+    return true;
+}
+
+static void sub_close(VmbusChannel *chan, void *opaque)
+{
+    FuzzDevice *device = opaque;
+
+    fuzz_require(device->subchannels > 0, "A sub-channel was closed twice.");
+    device->subchannels--;
+    part(device, chan);
+}
+
+static const VmbusChannelOps sub_ops = {
+    .open = sub_open,
+    .close = sub_close,
+    .signal = device_signal,
+};
+
+void fuzz_step_subs(FuzzBus *f, FuzzInput *in)
+{
+    FuzzDevice *device = &f->devices[fuzz_below(in, FUZZ_DEVICES)];
+    uint16_t count = fuzz_value(in, 2, 1, 3);
+    const char *err = NULL;
+
+    /* Each one costs a look at all, so that thousands take too long here. */
+    if (device->chan && (count < 8 || count > 2040)) {
+        bool done = vmbus_channel_offer_subchannels(device->chan, count,
+                                                    &sub_ops, device, &err);
+
+        fuzz_require(done == !err, "Sub-channels failed without a sentence.");
+    }
+}
+
+void fuzz_bus_adopt(FuzzBus *f)
+{
+    for (unsigned i = 0; i < FUZZ_DEVICES; i++) {
+        FuzzDevice *device = &f->devices[i];
+
+        if (device->chan) {
+            vmbus_channel_adopt_subchannels(device->chan, &sub_ops, device);
+        }
+    }
+    for (uint32_t i = 1; i < VMBUS_RELID_COUNT; i++) {
+        VmbusChannel *chan = f->bus->channels[i];
+
+        if (chan && chan->primary && chan->state == VMBUS_CHANNEL_OPEN) {
+            ((FuzzDevice *)chan->opaque)->subchannels++;
+        }
+    }
+}
+
+static void use_map(FuzzDevice *device, FuzzInput *in)
+{
+    static uint8_t buf[65536];
+    uint32_t range = fuzz_value(in, 4, 0, 2);
+    uint32_t at = fuzz_value(in, 4, 0, 8192);
+    uint32_t len = fuzz_value(in, 4, 0, 64);
+    uint32_t size = vmbus_gpadl_map_size(device->map, range);
+    bool fits = range < vmbus_gpadl_map_ranges(device->map) && at <= size &&
+                len <= size - at;
+
+    if (fits && len > sizeof(buf)) {
+        return;
+    }
+    fuzz_require(
+        vmbus_gpadl_map_read(device->map, range, at, buf, len) == fits &&
+            vmbus_gpadl_map_write(device->map, range, at, buf, len) == fits,
+        "A part of a GPADL can be used that it has not, or the reverse.");
+}
+
+void fuzz_step_map(FuzzBus *f, FuzzInput *in)
+{
+    FuzzDevice *device = &f->devices[fuzz_below(in, FUZZ_DEVICES)];
+    uint32_t id = fuzz_value(in, 4, 1, 4);
+    const char *err = NULL;
+
+    if (device->map && fuzz_chance(in, 40)) {
+        vmbus_gpadl_unmap(device->map);
+        device->map = NULL;
+    } else if (device->map) {
+        use_map(device, in);
+    } else if (device->chan) {
+        device->map = vmbus_channel_map_gpadl(device->chan, id, &err);
+        fuzz_require(!device->map == !!err,
+                     "A GPADL was not mapped, without a sentence.");
+        fuzz_require(!device->map || vmbus_gpadl_map_id(device->map) == id,
+                     "A GPADL was mapped that was not asked for.");
+    }
+}
 
 void fuzz_bus_offer(FuzzBus *f, unsigned number)
 {
@@ -208,26 +320,33 @@ FuzzBus *fuzz_bus_new(bool scattered)
 void fuzz_bus_check(FuzzBus *f)
 {
     const char *why = vmbus_bus_check(f->bus);
-    unsigned open_count = 0, routed = 0;
+    unsigned open_count = 0, routed = 0, subs_open = 0, maps = 0;
     bool page = f->bus->interrupt_page;
 
     fuzz_require(!why, why);
+    for (uint32_t i = 1; i < VMBUS_RELID_COUNT; i++) {
+        const VmbusChannel *chan = f->bus->channels[i];
+
+        if (chan && chan->state == VMBUS_CHANNEL_OPEN) {
+            open_count++;
+            routed += chan->target_vp != VMBUS_VP_NONE;
+            subs_open += chan->primary != NULL;
+        }
+    }
     for (unsigned i = 0; i < FUZZ_DEVICES; i++) {
         const FuzzDevice *device = &f->devices[i];
-        VmbusChannelInfo info = {.state = VMBUS_CHANNEL_IDLE};
-        bool open;
+        bool open = device->chan && device->chan->state == VMBUS_CHANNEL_OPEN;
 
-        if (device->chan) {
-            vmbus_channel_info(device->chan, &info);
-        }
-        open = info.state == VMBUS_CHANNEL_OPEN;
-        open_count += open;
-        routed += open && info.target_vp != VMBUS_VP_NONE;
+        maps += device->map != NULL;
+        subs_open -= device->subchannels;
         fuzz_require(device->opens - device->closes == open,
                      "A device was not told that its channel opened or "
                      "closed.");
     }
-    fuzz_require(f->machine->mapped == open_count + page,
+    fuzz_require(
+        subs_open == 0,
+        "A device was not told of a sub-channel's opening or closing.");
+    fuzz_require(f->machine->mapped == open_count + page + maps,
                  "The mappings are not those of the open channels.");
     fuzz_require(!f->machine->shared_conn_id == !page,
                  "The interrupt page has no listener, or a listener no page.");
@@ -241,22 +360,32 @@ void fuzz_bus_check(FuzzBus *f)
 
 void fuzz_bus_begin(FuzzBus *f, unsigned how)
 {
-    static const uint32_t versions[] = {VMBUS_VERSION_1_1, VMBUS_VERSION_5_3,
-                                        VMBUS_VERSION_4_1};
+    static const uint32_t versions[] = {
+        VMBUS_VERSION_1_1, VMBUS_VERSION_5_3, VMBUS_VERSION_4_1,
+        VMBUS_VERSION_6_0, VMBUS_VERSION_6_0, VMBUS_VERSION_5_2,
+        VMBUS_VERSION_4_0,
+    };
+    const VmbusMsgOffer *offer;
     VscChannel *chan;
 
     if (how == 0) {
         return;
     }
     f->vsc->next_gpadl = 1; /* an id that the steps use */
+    f->vsc->asked = UINT32_MAX;
     fuzz_require(vsc_connect(f->vsc, versions[how - 1]) &&
                      vsc_request_offers(f->vsc),
                  "A good guest could not connect.");
-    if (how > 1) {
-        chan = vsc_open(
-            f->vsc, &g_array_index(f->vsc->offers, VmbusMsgOffer, 0), 3, 3, 1);
-        fuzz_require(chan, "A good guest could not open a channel.");
-        vsc_abandon(chan);
+    if (how == 1 || how == 4) {
+        return;
+    }
+    offer = &g_array_index(f->vsc->offers, VmbusMsgOffer, 0);
+    chan = how < 6 ? vsc_open(f->vsc, offer, 3, 3, 1)
+                   : vsc_open_reserved(f->vsc, offer, 3, 3, 1, 5);
+    fuzz_require(chan, "A good guest could not open a channel.");
+    vsc_abandon(chan);
+    if (how == 7) {
+        fuzz_require(vsc_unload(f->vsc), "A good guest could not unload.");
     }
 }
 
@@ -326,6 +455,20 @@ static FuzzDevice *device_of(FuzzBus *f, const VmbusMsgOffer *offer)
     fuzz_found("The guest was offered a device that does not exist.");
 }
 
+/* Closes what is left of earlier connections. */
+static void close_reserved(FuzzBus *f)
+{
+    for (uint32_t i = 1; i < VMBUS_RELID_COUNT; i++) {
+        VscChannel chan = {.vsc = f->vsc, .relid = i};
+
+        if (f->bus->channels[i] && f->bus->channels[i]->reserved) {
+            fuzz_require(vsc_close_reserved(&chan, 2, 9),
+                         "A good guest could not close a reserved channel.");
+        }
+    }
+    fuzz_bus_check(f);
+}
+
 static void behave(FuzzBus *f)
 {
     static const uint32_t versions[] = {VMBUS_VERSION_5_3, VMBUS_VERSION_2_4,
@@ -339,6 +482,7 @@ static void behave(FuzzBus *f)
 
     fuzz_require(vsc_connect(f->vsc, version),
                  "A good guest could not connect.");
+    close_reserved(f);
     fuzz_require(vsc_request_offers(f->vsc),
                  "A good guest did not get the offers.");
     for (unsigned i = 0; i < FUZZ_DEVICES; i++) {
@@ -368,6 +512,16 @@ static void behave(FuzzBus *f)
     fuzz_bus_check(f);
 }
 
+void fuzz_bus_unmap(FuzzBus *f)
+{
+    for (unsigned i = 0; i < FUZZ_DEVICES; i++) {
+        if (f->devices[i].map) {
+            vmbus_gpadl_unmap(f->devices[i].map);
+            f->devices[i].map = NULL;
+        }
+    }
+}
+
 void fuzz_bus_finish(FuzzBus *f)
 {
     fuzz_bus_heal(f);
@@ -377,6 +531,7 @@ void fuzz_bus_finish(FuzzBus *f)
     memset(f->machine->flags, 0, sizeof(f->machine->flags));
     behave(f);
     fuzz_bus_drain(f);
+    fuzz_bus_unmap(f);
     vsc_free(f->vsc);
     vsc_machine_free(f->machine);
     g_free(f->devices);

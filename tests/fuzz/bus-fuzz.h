@@ -7,6 +7,7 @@
 #define BUS_FUZZ_H
 
 #include "bus/bus-internal.h"
+#include "bus/gpadl-map.h"
 #include "fuzz.h"
 #include "vsc.h"
 
@@ -29,6 +30,8 @@ typedef struct FuzzDevice {
     VmbusChannel *chan; /* NULL: not offered */
     bool leaving;       /* rescinded, and the guest has not let go */
     unsigned opens, closes, packets;
+    unsigned subchannels; /* that are open */
+    VmbusGpadlMap *map;   /* or NULL */
     uint8_t habits;
 } FuzzDevice;
 
@@ -47,9 +50,14 @@ typedef struct FuzzStep {
 } FuzzStep;
 
 FuzzBus *fuzz_bus_new(bool scattered);
-/* Goes on (0) from nothing, (1) from a connection, or (2, 3) from one with an
- * open channel. */
+/*
+ * Goes on (0) from nothing, (1) from a connection, (2, 3) from one with an open
+ * channel, (4, 5) the same with all features, or from (6) a connection with a
+ * reserved channel or (7) what such a one has left.
+ */
 void fuzz_bus_begin(FuzzBus *f, unsigned how);
+/* After a load: gives the devices their sub-channels. */
+void fuzz_bus_adopt(FuzzBus *f);
 /* A machine without devices, with the hooks for failures. */
 VscMachine *fuzz_machine_new(bool scattered);
 void fuzz_bus_offer(FuzzBus *f, unsigned device);
@@ -61,6 +69,8 @@ void fuzz_bus_run(FuzzBus *f, FuzzInput *in, const FuzzStep *steps,
 void fuzz_bus_check(FuzzBus *f);
 /* Does anything fail now that should not? */
 bool fuzz_bus_failing(const FuzzBus *f);
+/* The devices let go of all GPADLs. */
+void fuzz_bus_unmap(FuzzBus *f);
 /* Ends every failure that was injected. */
 void fuzz_bus_heal(FuzzBus *f);
 /* The guest takes all messages that wait for it. */
@@ -89,6 +99,8 @@ FuzzStepFn fuzz_step_send;     /* a device sends */
 FuzzStepFn fuzz_step_receive;  /* a device receives */
 FuzzStepFn fuzz_step_habits;   /* a device changes its habits */
 FuzzStepFn fuzz_step_plug;     /* a device comes or goes */
+FuzzStepFn fuzz_step_subs;     /* a device offers sub-channels */
+FuzzStepFn fuzz_step_map;      /* a device uses a GPADL, or lets it go */
 FuzzStepFn fuzz_step_reset;    /* machine reset */
 FuzzStepFn fuzz_step_limit;    /* another highest version */
 FuzzStepFn fuzz_step_migrate;  /* on in another machine, if it takes us */

@@ -61,7 +61,22 @@ static void adopt_devices(FuzzBus *f, bool loaded)
     }
 }
 
-static void load(FuzzBus *f, const GByteArray *blob, bool must)
+/* Some devices map what they had mapped; the others have done with it. */
+static void map_again(FuzzBus *f, const FuzzDevice *old, uint8_t which)
+{
+    for (unsigned i = 0; i < FUZZ_DEVICES; i++) {
+        FuzzDevice *device = &f->devices[i];
+        const char *err;
+
+        if (old[i].map && device->chan && which >> i & 1) {
+            device->map = vmbus_channel_map_gpadl(
+                device->chan, vmbus_gpadl_map_id(old[i].map), &err);
+        }
+    }
+}
+
+static void load(FuzzBus *f, const GByteArray *blob, bool must,
+                 const FuzzDevice *old, uint8_t which)
 {
     /* Of exactly its size, so that a read behind its end is seen. */
     g_autofree uint8_t *copy = g_memdup2(blob->data, blob->len);
@@ -79,6 +94,10 @@ static void load(FuzzBus *f, const GByteArray *blob, bool must)
         fuzz_require(again && again->len == blob->len &&
                          !memcmp(again->data, blob->data, blob->len),
                      "A state is another one after it was loaded.");
+    }
+    if (loaded) {
+        fuzz_bus_adopt(f);
+        map_again(f, old, which);
     }
     vmbus_bus_resume(f->bus);
 }
@@ -103,7 +122,12 @@ void fuzz_step_migrate(FuzzBus *f, FuzzInput *in)
             f->devices[i].habits = old[i].habits;
         }
     }
-    load(f, blob, must);
+    load(f, blob, must, old, fuzz_u8(in));
+    for (unsigned i = 0; i < FUZZ_DEVICES; i++) {
+        if (old[i].map) {
+            vmbus_gpadl_unmap(old[i].map);
+        }
+    }
     vsc_machine_free(old_machine);
     g_free(old);
 }

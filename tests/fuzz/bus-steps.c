@@ -7,7 +7,7 @@
 
 #include "bus-fuzz.h"
 
-#define RELIDS    4
+#define RELIDS    8 /* devices and sub-channels */
 #define GPADL_IDS 4
 
 typedef enum FieldKind {
@@ -18,7 +18,9 @@ typedef enum FieldKind {
     FIELD_SINT,
     FIELD_PLACE, /* of the second ring, in pages */
     FIELD_SMALL, /* 0 to 15: an openid, a flag */
-    FIELD_RAW,   /* mostly 0 */
+    FIELD_FEATURES,
+    FIELD_CONNECTION, /* a channel's own, or one that the guest may choose */
+    FIELD_RAW,        /* mostly 0 */
 } FieldKind;
 
 typedef struct Field {
@@ -34,7 +36,7 @@ typedef struct Shape {
     uint16_t len;
     TailFn *tail; /* or NULL */
     unsigned field_count;
-    Field fields[6];
+    Field fields[7];
 } Shape;
 
 static const uint32_t versions[] = {
@@ -52,6 +54,7 @@ static uint64_t field_value(FuzzInput *in, const Field *field)
         [FIELD_RELID] = {1, RELIDS},   [FIELD_GPADL] = {1, GPADL_IDS},
         [FIELD_VP] = {0, VSC_MAX_VPS}, [FIELD_SINT] = {1, VMBUS_SINT_COUNT - 1},
         [FIELD_PLACE] = {2, 4},        [FIELD_SMALL] = {0, 16},
+        [FIELD_FEATURES] = {0, 64},    [FIELD_CONNECTION] = {0x2001, RELIDS},
         [FIELD_RAW] = {0, 1},
     };
 
@@ -130,20 +133,27 @@ static uint32_t gpadl_body_tail(FuzzInput *in, VmbusMsg *msg, uint32_t len)
     return put_pages(in, msg, len, 1 + fuzz_below(in, 28));
 }
 
+/* The longer form of a guest that chooses how it is signalled. */
+static uint32_t open_tail(FuzzInput *in, VmbusMsg *msg, uint32_t len)
+{
+    return fuzz_u8(in) < 200 ? len : offsetof(VmbusMsgOpen2, connection_id);
+}
+
 #define F(type, name, kind)                                                    \
     {                                                                          \
         offsetof(type, name), sizeof(((type *)0)->name), kind                  \
     }
 
+/* clang-format off */
 static const Shape shapes[] = {
     {VMBUS_MSG_INITIATE_CONTACT,
-     sizeof(VmbusMsgInitiateContact),
+     sizeof(VmbusMsgInitiateContact2),
      contact_tail,
      6,
      {F(VmbusMsgInitiateContact, version, FIELD_VERSION),
       F(VmbusMsgInitiateContact, target_vp, FIELD_VP),
       F(VmbusMsgInitiateContact, msg_sint, FIELD_SINT),
-      F(VmbusMsgInitiateContact, feature_flags, FIELD_SMALL),
+      F(VmbusMsgInitiateContact, feature_flags, FIELD_FEATURES),
       F(VmbusMsgInitiateContact, monitor_page1, FIELD_RAW),
       F(VmbusMsgInitiateContact, monitor_page2, FIELD_RAW)}},
     {VMBUS_MSG_REQUESTOFFERS, sizeof(VmbusMsgHeader), NULL, 0, {{0}}},
@@ -167,12 +177,38 @@ static const Shape shapes[] = {
      {F(VmbusMsgGpadlTeardown, relid, FIELD_RELID),
       F(VmbusMsgGpadlTeardown, gpadl, FIELD_GPADL)}},
     {VMBUS_MSG_OPENCHANNEL,
-     sizeof(VmbusMsgOpen),
-     NULL,
-     5,
+     sizeof(VmbusMsgOpen2),
+     open_tail,
+     7,
      {F(VmbusMsgOpen, relid, FIELD_RELID), F(VmbusMsgOpen, openid, FIELD_SMALL),
       F(VmbusMsgOpen, gpadl, FIELD_GPADL), F(VmbusMsgOpen, target_vp, FIELD_VP),
-      F(VmbusMsgOpen, downstream_offset, FIELD_PLACE)}},
+      F(VmbusMsgOpen, downstream_offset, FIELD_PLACE),
+      F(VmbusMsgOpen2, connection_id, FIELD_CONNECTION),
+      F(VmbusMsgOpen2, event_flag, FIELD_SMALL)}},
+    {VMBUS_MSG_OPEN_RESERVED,
+     sizeof(VmbusMsgOpenReserved),
+     NULL,
+     5,
+     {F(VmbusMsgOpenReserved, relid, FIELD_RELID),
+      F(VmbusMsgOpenReserved, target_vp, FIELD_VP),
+      F(VmbusMsgOpenReserved, target_sint, FIELD_SINT),
+      F(VmbusMsgOpenReserved, gpadl, FIELD_GPADL),
+      F(VmbusMsgOpenReserved, downstream_offset, FIELD_PLACE)}},
+    {VMBUS_MSG_CLOSE_RESERVED,
+     sizeof(VmbusMsgCloseReserved),
+     NULL,
+     3,
+     {F(VmbusMsgCloseReserved, relid, FIELD_RELID),
+      F(VmbusMsgCloseReserved, target_vp, FIELD_VP),
+      F(VmbusMsgCloseReserved, target_sint, FIELD_SINT)}},
+    {VMBUS_MSG_MODIFY_CONNECTION,
+     sizeof(VmbusMsgModifyConnection),
+     NULL,
+     2,
+     {F(VmbusMsgModifyConnection, monitor_page1, FIELD_RAW),
+      F(VmbusMsgModifyConnection, monitor_page2, FIELD_RAW)}},
+    {VMBUS_MSG_PAUSE, sizeof(VmbusMsgHeader), NULL, 0, {{0}}},
+    {VMBUS_MSG_RESUME, sizeof(VmbusMsgHeader), NULL, 0, {{0}}},
     {VMBUS_MSG_CLOSECHANNEL,
      sizeof(VmbusMsgRelid),
      NULL,
@@ -195,6 +231,7 @@ static const Shape shapes[] = {
      0,
      {{0}}},
 };
+/* clang-format on */
 
 static uint32_t make_message(FuzzInput *in, VmbusMsg *msg)
 {
@@ -269,9 +306,17 @@ void fuzz_step_lost(FuzzBus *f, FuzzInput *in)
 void fuzz_step_signal(FuzzBus *f, FuzzInput *in)
 {
     uint8_t how = fuzz_u8(in);
+    GHashTable *listeners = f->machine->listeners;
+    GList *keys;
 
-    vsc_machine_signal(f->machine,
-                       how < 240 ? 0x2001u + how % RELIDS : fuzz_number(in, 4));
+    if (how >= 240 || g_hash_table_size(listeners) == 0) {
+        vsc_machine_signal(f->machine, fuzz_number(in, 4));
+        return;
+    }
+    keys = g_hash_table_get_keys(listeners);
+    vsc_machine_signal(f->machine, GPOINTER_TO_UINT(g_list_nth_data(
+                                       keys, how % g_list_length(keys))));
+    g_list_free(keys);
 }
 
 void fuzz_step_bits(FuzzBus *f, FuzzInput *in)

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * The software Hyper-V interface: registers, hypercalls and timers, on a
- * clock that the input moves.
+ * clock that the input moves; and its saved state, on other machines.
  */
 #include <errno.h>
 
 #include "fake-machine.h"
 #include "fuzz.h"
+#include "kvm/hv-state.h"
 
 #define TICKS_MAX (1u << 20) /* 100 ns that pass in one step */
 
@@ -140,12 +141,51 @@ static void hypercall(Fake *fake, FuzzInput *in)
     }
 }
 
+static bool next_timer(Fake *fake, uint64_t *due, unsigned *vp, unsigned *timer)
+{
+    *due = HV_TIME_NEVER;
+    for (unsigned i = 0; i < FAKE_VPS * HV_ABI_STIMERS; i++) {
+        uint64_t wish = fake->deadlines[i / HV_ABI_STIMERS][i % HV_ABI_STIMERS];
+
+        if (wish < *due) {
+            *due = wish;
+            *vp = i / HV_ABI_STIMERS;
+            *timer = i % HV_ABI_STIMERS;
+        }
+    }
+    return *due != HV_TIME_NEVER;
+}
+
+/*
+ * Calls each timer when its time has come.  After a load the reference time is
+ * not that of the machine, and with a damaged state it can be anything.
+ */
+static void advance(Fake *fake, uint64_t ticks)
+{
+    uint64_t end = fake->now + ticks, due;
+    unsigned vp, timer;
+
+    for (unsigned i = 0; i < 10000 && next_timer(fake, &due, &vp, &timer);
+         i++) {
+        uint64_t time = hv_partition_time(&fake->partition);
+        uint64_t wait = due > time ? due - time : 0;
+
+        if (wait > end - fake->now) {
+            break;
+        }
+        fake->now += wait;
+        fake->deadlines[vp][timer] = HV_TIME_NEVER;
+        hv_stimer_tick(&fake->vps[vp], timer);
+    }
+    fake->now = end;
+}
+
 static void pass_time(Fake *fake, FuzzInput *in)
 {
     uint8_t how = fuzz_u8(in);
 
     if (how < 0xf8) {
-        fake_advance(fake, fake->now + fuzz_number(in, 3) % TICKS_MAX);
+        advance(fake, fuzz_number(in, 3) % TICKS_MAX);
         return;
     }
     /* A leap: each timer is called once, early or late. */
@@ -193,12 +233,94 @@ static void check(Fake *fake)
     }
 }
 
-static void step(Fake *fake, FuzzInput *in)
+typedef struct Saved {
+    HvSavedPartition partition;
+    HvSavedVp vps[FAKE_VPS];
+} Saved;
+
+static void save(Fake *fake, Saved *saved)
+{
+    memset(saved, 0, sizeof(*saved));
+    hv_partition_save(&fake->partition, &saved->partition);
+    for (unsigned i = 0; i < FAKE_VPS; i++) {
+        hv_vp_save(&fake->vps[i], &saved->vps[i]);
+    }
+}
+
+/* Changes a few numbers, or none; were any? */
+static bool spoil(Saved *saved, FuzzInput *in)
+{
+    unsigned times = fuzz_u8(in) % 6;
+
+    for (unsigned i = 0; i < times; i++) {
+        uint32_t at = fuzz_number(in, 2) % (sizeof(*saved) / 4) * 4;
+        unsigned bytes = 1u << fuzz_u8(in) % 4;
+        uint64_t value = fuzz_value(in, bytes, 0, 16);
+
+        bytes = MIN(bytes, sizeof(*saved) - at);
+        memcpy((uint8_t *)saved + at, &value, bytes);
+    }
+    return times;
+}
+
+/* Everything or nothing is loaded by a machine; NULL, or why it was not. */
+static const char *load(Fake *fake, const Saved *saved, uint32_t cut)
+{
+    const char *why = hv_partition_load(&fake->partition, &saved->partition,
+                                        sizeof(saved->partition) - cut);
+
+    for (unsigned i = 0; i < FAKE_VPS && !why; i++) {
+        why = hv_vp_load(&fake->vps[i], &saved->vps[i], sizeof(saved->vps[i]));
+    }
+    return why;
+}
+
+/* On in another machine, whose clocks stand elsewhere; or not, if it will
+ * not have us. */
+static Fake *migrate(Fake *fake, FuzzInput *in)
+{
+    Fake *to = fake_new(fake->partition.config.features);
+    Saved saved, again;
+    const char *why;
+    bool spoiled;
+
+    save(fake, &saved);
+    spoiled = spoil(&saved, in);
+    to->now = fuzz_value(in, 8, fake->now, 1) % (1ull << 55);
+    to->tsc_too_slow = fuzz_chance(in, 10);
+    to->partition.config.spinlocks = fake->partition.config.spinlocks;
+    memcpy(to->memory, fake->memory, sizeof(to->memory));
+    why = load(to, &saved, fuzz_chance(in, 3) ? 1 : 0);
+    if (why) {
+        fuzz_require(strlen(why) > 10, "A state was refused without a reason.");
+        fake_free(to);
+        return fake;
+    }
+    save(to, &again);
+    fuzz_require(spoiled || !memcmp(&saved.partition, &again.partition,
+                                    sizeof(saved.partition)),
+                 "A partition is another one after it was loaded.");
+    for (unsigned i = 0; i < FAKE_VPS; i++) {
+        fuzz_require(spoiled || !memcmp(&saved.vps[i], &again.vps[i],
+                                        sizeof(saved.vps[i])),
+                     "A VP is another one after it was loaded.");
+    }
+    fuzz_require(hv_partition_resume(&to->partition),
+                 "A partition does not know that it was loaded.");
+    for (unsigned i = 0; i < FAKE_VPS; i++) {
+        hv_vp_resume(&to->vps[i]);
+    }
+    fake_free(fake);
+    return to;
+}
+
+static void step(Fake **machine, FuzzInput *in)
 {
     static const int statuses[] = {0, 0, -EAGAIN, -ENXIO};
+    Fake *fake = *machine;
     HvVp *vp = &fake->vps[fuzz_u8(in) % FAKE_VPS];
 
-    switch (fuzz_u8(in) % 32) {
+    switch (fuzz_u8(in) % 34) {
     case 0 ... 13:
         access_msr(fake, in);
         break;
@@ -222,6 +344,10 @@ static void step(Fake *fake, FuzzInput *in)
     case 30:
         hv_vp_reset(vp);
         break;
+    case 32:
+    case 33:
+        *machine = migrate(fake, in);
+        break;
     default:
         if (fuzz_chance(in, 20)) {
             hv_partition_reset(&fake->partition);
@@ -239,7 +365,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     fake->tsc_too_slow = fuzz_chance(&in, 10);
     fake->partition.config.spinlocks = fuzz_value(&in, 4, 1, 2);
     while (!fuzz_end(&in)) {
-        step(fake, &in);
+        step(&fake, &in);
         check(fake);
     }
     fake_free(fake);

@@ -8,6 +8,7 @@ static const FuzzStep steps[] = {
     {fuzz_step_send, 2},   {fuzz_step_receive, 1}, {fuzz_step_habits, 2},
     {fuzz_step_plug, 4},   {fuzz_step_reset, 1},   {fuzz_step_limit, 1},
     {fuzz_step_inject, 2}, {fuzz_step_bits, 2},    {fuzz_step_migrate, 1},
+    {fuzz_step_subs, 2},   {fuzz_step_map, 3},
 };
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -16,7 +17,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     uint8_t how = fuzz_u8(&in);
     FuzzBus *f = fuzz_bus_new(how & 1);
 
-    fuzz_bus_begin(f, how >> 1 & 3);
+    fuzz_bus_begin(f, how >> 1 & 7);
     fuzz_bus_run(f, &in, steps, G_N_ELEMENTS(steps));
     fuzz_bus_finish(f);
     return 0;
