@@ -120,5 +120,5 @@ void vss_freeze_all(VssFixture *f)
     g_assert_cmpint(vss_freeze(f), ==, VMBUS_VSS_OK);
     vss_answer(f, IC_VSS_HOT_BACKUP, IC_STATUS_OK);
     vss_answer(f, IC_VSS_FREEZE, IC_STATUS_OK);
-    ASSERT_STATE(f, VMBUS_VSS_FROZEN, VMBUS_VSS_NO_REASON);
+    vss_assert_state(f, VMBUS_VSS_FROZEN, VMBUS_VSS_NO_REASON);
 }
