@@ -261,13 +261,13 @@ typedef struct Damage {
 } Damage;
 
 static const Damage damages[] = {
-    {ready, 1, false},     /* ready, and owes no sync */
-    {closed, 1, true},     /* closed, and owes one */
-    {closed, 2, true},     /* closed, and an order waits */
-    {asking, 2, true},     /* the same before versions are agreed */
-    {closed, 8, true},     /* closed, and knows the guest's clock */
-    {syncing, 0, 2, true}, /* a sample that was asked for */
-    {syncing, 0, 4, true}, /* no such request */
+    {ready, 1, false, false}, /* ready, and owes no sync */
+    {closed, 1, true, false}, /* closed, and owes one */
+    {closed, 2, true, false}, /* closed, and an order waits */
+    {asking, 2, true, false}, /* the same before versions are agreed */
+    {closed, 8, true, false}, /* closed, and knows the guest's clock */
+    {syncing, 0, 2, true},    /* a sample that was asked for */
+    {syncing, 0, 4, true},    /* no such request */
 };
 
 static uint8_t *find(uint8_t *data, size_t len, uint16_t tag, uint32_t *size)

@@ -234,19 +234,19 @@ typedef struct Damage {
 } Damage;
 
 static const Damage damages[] = {
-    {idle, 1, VMBUS_VSS_FROZEN},
-    {idle, 1, VMBUS_VSS_CHECKING},
-    {idle, 1, VMBUS_VSS_FAILED},                 /* for no reason */
-    {idle, 1, VMBUS_VSS_THAWING},                /* for no reason */
-    {idle, 2, VMBUS_VSS_TIMEOUT},                /* idle for a reason */
-    {idle, 3, true},                             /* idle, and owes a thaw */
-    {frozen, 1, VMBUS_VSS_FAILED},               /* owes, and does not thaw */
-    {frozen, 2, VMBUS_VSS_NO_REASON},            /* thaws for no reason */
-    {frozen, 4, 0},                              /* owes, and never froze */
-    {owing, 1, VMBUS_VSS_THAWING},               /* thaws what is closed */
+    {idle, 1, VMBUS_VSS_FROZEN, false},
+    {idle, 1, VMBUS_VSS_CHECKING, false},
+    {idle, 1, VMBUS_VSS_FAILED, false},          /* for no reason */
+    {idle, 1, VMBUS_VSS_THAWING, false},         /* for no reason */
+    {idle, 2, VMBUS_VSS_TIMEOUT, false},         /* idle for a reason */
+    {idle, 3, true, false},                      /* idle, and owes a thaw */
+    {frozen, 1, VMBUS_VSS_FAILED, false},        /* owes, and does not thaw */
+    {frozen, 2, VMBUS_VSS_NO_REASON, false},     /* thaws for no reason */
+    {frozen, 4, 0, false},                       /* owes, and never froze */
+    {owing, 1, VMBUS_VSS_THAWING, false},        /* thaws what is closed */
     {freezing, 0, 2 << 8 | 99, true},            /* no such request */
     {freezing, 0, 3 << 8 | IC_VSS_FREEZE, true}, /* of a later job */
-    {freezing, 4, 1},                            /* the same, seen from there */
+    {freezing, 4, 1, false},                     /* the same, seen from there */
 };
 
 static uint8_t *find(uint8_t *data, size_t len, uint16_t tag, uint32_t *size)
