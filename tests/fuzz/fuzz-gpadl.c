@@ -5,12 +5,20 @@
 #include "bus/gpadl.h"
 #include "fuzz.h"
 
-#define IDS 6
+#define IDS    6
+#define RELIDS 3
 
 typedef struct Account {
     bool exists;
+    uint32_t relid;
     uint32_t declared, given; /* words */
 } Account;
+
+/* Of this connection by id, and of earlier ones by relid and id. */
+typedef struct Accounts {
+    Account now[IDS];
+    Account kept[RELIDS][IDS];
+} Accounts;
 
 /* The table's hook has no argument of its own. */
 static bool fail_alloc;
@@ -74,8 +82,9 @@ static void append(VmbusGpadlTable *table, Account *account, uint32_t id,
                  "A GPADL is complete too soon, or too late.");
 }
 
-static void begin(VmbusGpadlTable *table, Account *accounts, FuzzInput *in)
+static void begin(VmbusGpadlTable *table, Accounts *accounts, FuzzInput *in)
 {
+    uint32_t relid = fuzz_below(in, RELIDS) + 1;
     uint32_t index = fuzz_below(in, IDS + 1);
     uint32_t id = index < IDS ? index + 1 : 0;
     uint64_t words[256];
@@ -88,27 +97,34 @@ static void begin(VmbusGpadlTable *table, Account *accounts, FuzzInput *in)
     VmbusGpadl *gpadl;
 
     size_limit = sizeof(*gpadl);
-    gpadl = vmbus_gpadl_begin(table, fuzz_below(in, 3) + 1, id, ranges, buflen,
-                              &why);
+    gpadl = vmbus_gpadl_begin(table, relid, id, ranges, buflen, &why);
     fuzz_require(!gpadl == (why != NULL),
                  "A GPADL was refused without a sentence.");
     if (!gpadl) {
         return;
     }
-    fuzz_require(id && !accounts[index].exists, "An id was taken twice.");
-    accounts[index] = (Account){.exists = true, .declared = buflen / 8};
-    append(table, &accounts[index], id, words, part);
+    fuzz_require(id && !accounts->now[index].exists &&
+                     !accounts->kept[relid - 1][index].exists,
+                 "An id was taken twice.");
+    accounts->now[index] =
+        (Account){.exists = true, .relid = relid, .declared = buflen / 8};
+    append(table, &accounts->now[index], id, words, part);
 }
 
+/* What @relid means by @id, or what the connection does if it is 0. */
 static void look_at(const VmbusGpadlTable *table, const Account *account,
-                    uint32_t id)
+                    uint32_t relid, uint32_t id)
 {
-    const VmbusGpadl *gpadl = vmbus_gpadl_find(table, id);
+    const VmbusGpadl *gpadl = relid ? vmbus_gpadl_find_for(table, relid, id)
+                                    : vmbus_gpadl_find(table, id);
     const uint64_t *pages;
     const char *why = NULL;
     uint32_t count = 0;
     uint64_t sum = 0;
 
+    if (relid && gpadl && !gpadl->kept) {
+        gpadl = NULL;
+    }
     fuzz_require(!gpadl == !account->exists, "A GPADL was lost, or is left.");
     if (!gpadl) {
         return;
@@ -124,22 +140,63 @@ static void look_at(const VmbusGpadlTable *table, const Account *account,
     *(volatile uint64_t *)&sum = sum;
 }
 
-static void remove_all(VmbusGpadlTable *table, Account *accounts,
+static void remove_all(VmbusGpadlTable *table, Accounts *accounts,
                        uint32_t relid)
 {
     for (uint32_t i = 0; i < IDS; i++) {
-        VmbusGpadl *gpadl = vmbus_gpadl_find(table, i + 1);
+        Account *account = &accounts->now[i];
 
-        if (gpadl && (relid == 0 || gpadl->relid == relid)) {
-            accounts[i].exists = false;
+        if (relid == 0 || account->relid == relid) {
+            account->exists = false;
+        }
+        for (uint32_t j = 0; j < RELIDS; j++) {
+            if (relid == 0 || relid == j + 1) {
+                accounts->kept[j][i].exists = false;
+            }
         }
     }
     vmbus_gpadl_remove_all(table, relid);
 }
 
-static void step(VmbusGpadlTable *table, Account *accounts, FuzzInput *in)
+static bool outlives(void *opaque, uint32_t relid)
 {
-    uint8_t what = fuzz_u8(in) % 16;
+    return *(const uint8_t *)opaque >> relid & 1;
+}
+
+static void end_connection(VmbusGpadlTable *table, Accounts *accounts,
+                           uint8_t which)
+{
+    for (uint32_t i = 0; i < IDS; i++) {
+        Account *account = &accounts->now[i];
+
+        for (uint32_t j = 0; j < RELIDS; j++) {
+            if (!(which >> (j + 1) & 1)) {
+                accounts->kept[j][i].exists = false;
+            }
+        }
+        if (account->exists && which >> account->relid & 1 &&
+            account->given == account->declared) {
+            accounts->kept[account->relid - 1][i] = *account;
+        }
+        account->exists = false;
+    }
+    vmbus_gpadl_end_connection(table, outlives, &which);
+}
+
+static void remove_kept(VmbusGpadlTable *table, Accounts *accounts,
+                        uint32_t relid, uint32_t index)
+{
+    VmbusGpadl *gpadl = vmbus_gpadl_find_for(table, relid, index + 1);
+
+    if (gpadl && gpadl->kept) {
+        vmbus_gpadl_remove(table, gpadl);
+        accounts->kept[relid - 1][index].exists = false;
+    }
+}
+
+static void step(VmbusGpadlTable *table, Accounts *accounts, FuzzInput *in)
+{
+    uint8_t what = fuzz_u8(in) % 18;
     uint32_t index = fuzz_below(in, IDS);
     VmbusGpadl *gpadl = vmbus_gpadl_find(table, index + 1);
     uint64_t words[64];
@@ -151,15 +208,21 @@ static void step(VmbusGpadlTable *table, Account *accounts, FuzzInput *in)
         break;
     case 6 ... 11:
         count = make_words(in, words, G_N_ELEMENTS(words));
-        append(table, &accounts[index], index + 1, words,
+        append(table, &accounts->now[index], index + 1, words,
                fuzz_value(in, 1, count * 8, 1) % sizeof(words));
         break;
     case 12:
     case 13:
         if (gpadl) {
             vmbus_gpadl_remove(table, gpadl);
-            accounts[index].exists = false;
+            accounts->now[index].exists = false;
         }
+        break;
+    case 16:
+        end_connection(table, accounts, fuzz_u8(in));
+        break;
+    case 17:
+        remove_kept(table, accounts, fuzz_below(in, RELIDS) + 1, index);
         break;
     case 14:
         remove_all(table, accounts, fuzz_below(in, 4));
@@ -173,7 +236,7 @@ static void step(VmbusGpadlTable *table, Account *accounts, FuzzInput *in)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     FuzzInput in = {data, size};
-    Account accounts[IDS] = {0};
+    Accounts accounts = {0};
     VmbusGpadlTable table;
 
     vmbus_gpadl_table_init(&table);
@@ -182,14 +245,17 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     while (!fuzz_end(&in)) {
         const char *why;
 
-        step(&table, accounts, &in);
+        step(&table, &accounts, &in);
         why = vmbus_gpadl_table_check(&table);
         fuzz_require(!why, why);
         for (uint32_t i = 0; i < IDS; i++) {
-            look_at(&table, &accounts[i], i + 1);
+            look_at(&table, &accounts.now[i], 0, i + 1);
+            for (uint32_t j = 0; j < RELIDS; j++) {
+                look_at(&table, &accounts.kept[j][i], j + 1, i + 1);
+            }
         }
     }
-    remove_all(&table, accounts, 0);
+    remove_all(&table, &accounts, 0);
     fuzz_require(vmbus_gpadl_count(&table) == 0 && table.pages == 0,
                  "Something is left of GPADLs that were removed.");
     vmbus_gpadl_table_destroy(&table);
