@@ -18,12 +18,12 @@ core_compile() { # DIR OPTION...
     nice ninja -C "$1"
 }
 
-# The programs under tools/, without the tests.
+# The programs under tools/ and guest-agent-vss/, without the tests.
 tools_compile() { # DIR
     local programs
     core_setup "$1"
     programs=$(ninja -C "$1" -t targets all |
-        sed -n 's,^\(tools/[^:]*\): c_LINKER$,\1,p')
+        sed -nE 's,^((tools|guest-agent-vss)/[^:]*): c_LINKER$,\1,p')
     # shellcheck disable=SC2086  # one word each
     nice ninja -C "$1" ${programs:?the project has no tools}
 }
@@ -36,7 +36,7 @@ core_lock() {
 core_build_locked() {
     local program
     step tools-build "building the tools" tools_compile "$OUT/meson"
-    for program in "$OUT"/meson/tools/*/*; do
+    for program in "$OUT"/meson/{tools/*,guest-agent-vss}/*; do
         if [[ -f $program && -x $program ]]; then
             install_if_changed "$program" "$OUT/bin/${program##*/}"
         fi

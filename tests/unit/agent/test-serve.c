@@ -1,0 +1,647 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The agent against a kernel and file systems that are made up. */
+#include <errno.h>
+#include <glib.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "fake.h"
+
+#define FREEZE() fake_request(fake, HV_VSS_FREEZE)
+#define THAW()   fake_request(fake, HV_VSS_THAW)
+
+static void assert_log(Fake *fake, const char *text)
+{
+    for (int64_t end = now_ms() + 3000; now_ms() < end; g_usleep(5000)) {
+        if (fake_log_has(fake, text)) {
+            return;
+        }
+    }
+    g_autofree char *log = case_read(fake->folder, "log");
+    g_error("\"%s\" is not in the log:\n%s", text, log);
+}
+
+static void test_order(Fake *fake, const void *data)
+{
+    g_autofree char *before = NULL, *during = NULL, *record = NULL;
+
+    fake_begin(fake);
+    assert_log(fake, "the kernel's version is 129");
+    before = case_read(fake->folder, "log");
+    g_assert_cmphex(FREEZE(), ==, HV_VSS_S_OK);
+    fake_assert_events(fake, "F3F2F1F0");
+    for (int i = 0; i < FAKE_FS; i++) {
+        g_assert_cmpint(fake->files->fs[i].flushes, ==, 1);
+    }
+    record = case_read(fake->folder, "record");
+    g_assert_cmpstr(record, ==, "8:3\n8:2\n8:1\n8:0\n");
+    /* Not a word while frozen. */
+    during = case_read(fake->folder, "log");
+    g_assert_cmpstr(during, ==, before);
+    g_assert_cmphex(THAW(), ==, HV_VSS_S_OK);
+    fake_assert_events(fake, "F3F2F1F0T0T1T2T3");
+    assert_log(fake, "Froze 4 file systems.");
+    assert_log(fake, "Thawed.");
+    g_assert_false(g_file_test(fake->config.record, G_FILE_TEST_EXISTS));
+}
+
+/* Everything frozen so far is thawed, and nothing else is touched. */
+static void test_one_fails(Fake *fake, const void *data)
+{
+    fake->files->fs[1].freeze_error = EIO;
+    fake_begin(fake);
+    g_assert_cmphex(FREEZE(), ==, HV_VSS_E_FAIL);
+    fake_assert_events(fake, "F3F2f1T2T3");
+    assert_log(fake, "Nothing is frozen: /1 cannot be frozen: Input/output");
+    g_assert_cmphex(THAW(), ==, HV_VSS_S_OK);
+    fake->files->fs[1].freeze_error = 0;
+    g_assert_cmphex(FREEZE(), ==, HV_VSS_S_OK);
+    g_assert_true(fake_all_frozen(fake));
+}
+
+static void test_frozen_by_another(Fake *fake, const void *data)
+{
+    fake->files->fs[0].frozen = true;
+    fake_begin(fake);
+    g_assert_cmphex(FREEZE(), ==, HV_VSS_E_FAIL);
+    fake_assert_events(fake, "F3F2F1f0T1T2T3");
+    assert_log(fake, "/0 cannot be frozen: another program has frozen it");
+    g_assert_true(fake->files->fs[0].frozen);
+}
+
+static void test_unsupported(Fake *fake, const void *data)
+{
+    fake->files->fs[2].freeze_error = EOPNOTSUPP;
+    fake_begin(fake);
+    g_assert_cmphex(FREEZE(), ==, HV_VSS_E_FAIL);
+    assert_log(fake, "/2 cannot be frozen: its type cannot be frozen; name it "
+                     "with \"exclude\"");
+    g_assert_true(fake_none_frozen(fake));
+}
+
+static void test_cannot_open(Fake *fake, const void *data)
+{
+    fake->files->fs[2].open_error = ESTALE;
+    fake_begin(fake);
+    g_assert_cmphex(FREEZE(), ==, HV_VSS_E_FAIL);
+    assert_log(fake, "/2 cannot be opened: another mount hides it");
+    fake_assert_events(fake, "");
+}
+
+static void test_open_hangs(Fake *fake, const void *data)
+{
+    int64_t start = now_ms();
+
+    fake->files->fs[1].open_ms = 60000;
+    fake->config.freeze_timeout = 1;
+    fake_begin(fake);
+    g_assert_cmphex(FREEZE(), ==, HV_VSS_E_FAIL);
+    g_assert_cmpint(now_ms() - start, <, 3000);
+    assert_log(fake, "Nothing is frozen: opening /1 took too long");
+    fake_assert_events(fake, "");
+}
+
+static void test_opener_dies(Fake *fake, const void *data)
+{
+    fake->files->fs[3].open_ms = 60000;
+    fake_begin(fake);
+    fake_send(fake, HV_VSS_FREEZE);
+    case_wait(fake_child(fake, "hv-vss-opener"), 3000);
+    g_assert_cmpint(kill(fake_child(fake, "hv-vss-opener"), SIGKILL), ==, 0);
+    g_assert_cmphex(fake_answer(fake), ==, HV_VSS_E_FAIL);
+    assert_log(fake, "the child that opens file systems died");
+}
+
+static void test_thaw_without_freeze(Fake *fake, const void *data)
+{
+    fake_begin(fake);
+    g_assert_cmphex(THAW(), ==, HV_VSS_S_OK);
+    g_assert_cmphex(THAW(), ==, HV_VSS_S_OK);
+    fake_assert_events(fake, "");
+}
+
+static void test_second_freeze(Fake *fake, const void *data)
+{
+    fake_begin(fake);
+    g_assert_cmphex(FREEZE(), ==, HV_VSS_S_OK);
+    g_assert_cmphex(FREEZE(), ==, HV_VSS_E_ALREADY_EXISTS);
+    g_assert_true(fake_all_frozen(fake));
+    g_assert_cmphex(THAW(), ==, HV_VSS_S_OK);
+    fake_assert_events(fake, "F3F2F1F0T0T1T2T3");
+    assert_log(fake, "it was refused");
+}
+
+static void test_hot_backup(Fake *fake, const void *data)
+{
+    fake_begin(fake);
+    g_assert_cmphex(fake_request(fake, HV_VSS_HOT_BACKUP), ==, HV_VSS_S_OK);
+    g_assert_cmphex(FREEZE(), ==, HV_VSS_S_OK);
+    g_assert_cmphex(fake_request(fake, HV_VSS_HOT_BACKUP), ==, HV_VSS_S_OK);
+    g_assert_cmphex(THAW(), ==, HV_VSS_S_OK);
+    unlink(fake->config.mountinfo);
+    g_assert_cmphex(fake_request(fake, HV_VSS_HOT_BACKUP), ==, HV_VSS_E_FAIL);
+    assert_log(fake, "A freeze is not possible: ");
+}
+
+static void test_unknown(Fake *fake, const void *data)
+{
+    fake_begin(fake);
+    g_assert_cmphex(fake_request(fake, 99), ==, HV_VSS_E_INVALID_ARG);
+    assert_log(fake, "unknown operation 99");
+}
+
+static void test_nothing_to_freeze(Fake *fake, const void *data)
+{
+    case_write(fake->folder, "mountinfo", "1 0 0:2 / / rw - rootfs none rw\n");
+    fake_begin(fake);
+    g_assert_cmphex(FREEZE(), ==, HV_VSS_S_OK);
+    g_assert_cmphex(THAW(), ==, HV_VSS_S_OK);
+    fake_assert_events(fake, "");
+}
+
+/* Only once: the host then knows. */
+static void test_hold_time(Fake *fake, const void *data)
+{
+    int64_t start;
+
+    fake->config.hold_time = 1;
+    fake_begin(fake);
+    g_assert_cmphex(FREEZE(), ==, HV_VSS_S_OK);
+    start = now_ms();
+    case_wait(fake_none_frozen(fake), 3000);
+    g_assert_cmpint(now_ms() - start, >, 900);
+    assert_log(fake, "before the host asked for it: the hold time is over");
+    g_assert_cmphex(THAW(), ==, HV_VSS_E_FAIL);
+    g_assert_cmphex(THAW(), ==, HV_VSS_S_OK);
+    fake_assert_events(fake, "F3F2F1F0T0T1T2T3");
+}
+
+/* An agent that cannot run at all: the guard is in time. */
+static void test_hold_time_stopped(Fake *fake, const void *data)
+{
+    fake->config.hold_time = 1;
+    fake_begin(fake);
+    g_assert_cmphex(FREEZE(), ==, HV_VSS_S_OK);
+    g_assert_cmpint(kill(fake->agent, SIGSTOP), ==, 0);
+    case_wait(fake_none_frozen(fake), 3000);
+    fake_assert_events(fake, "F3F2F1F0T0T1T2T3");
+    g_assert_cmpint(kill(fake->agent, SIGCONT), ==, 0);
+    assert_log(fake, "/3 was thawed before");
+    g_assert_cmphex(THAW(), ==, HV_VSS_E_FAIL);
+    fake_assert_events(fake, "F3F2F1F0T0T1T2T3");
+    g_assert_cmphex(FREEZE(), ==, HV_VSS_S_OK);
+}
+
+/* The answer comes in time; what the kernel froze at last is thawed. */
+static void test_freeze_hangs(Fake *fake, const void *data)
+{
+    int64_t start;
+
+    fake->config.freeze_timeout = 1;
+    fake->files->fs[2].freeze_ms = 4000;
+    fake_begin(fake);
+    start = now_ms();
+    g_assert_cmphex(FREEZE(), ==, HV_VSS_E_FAIL);
+    g_assert_cmpint(now_ms() - start, <, 3500);
+    g_assert_true(fake_none_frozen(fake));
+    fake_assert_events(fake, "F3T3");
+    assert_log(fake, "/2 could not be frozen in time; and the kernel has not "
+                     "ended freezing /2");
+    g_assert_cmphex(FREEZE(), ==, HV_VSS_E_FAIL);
+    assert_log(fake, "has not ended what an earlier freeze began");
+    g_assert_cmphex(fake_request(fake, HV_VSS_HOT_BACKUP), ==, HV_VSS_E_FAIL);
+    case_wait(fake->files->events == 8, 5000);
+    fake_assert_events(fake, "F3T3F2T2");
+    fake->files->fs[2].freeze_ms = 0;
+    case_wait(!fake_child(fake, "hv-vss-guard"), 2000);
+    g_assert_cmphex(FREEZE(), ==, HV_VSS_S_OK);
+    g_assert_true(fake_all_frozen(fake));
+}
+
+static void test_killed(Fake *fake, const void *data)
+{
+    int64_t start;
+
+    case_hook(fake->folder, "thaw.d/10", "echo ran >$(dirname $0)/../ran");
+    fake_begin(fake);
+    g_assert_cmphex(FREEZE(), ==, HV_VSS_S_OK);
+    start = now_ms();
+    fake_kill(fake, SIGKILL);
+    case_wait(fake_none_frozen(fake), 2000);
+    g_assert_cmpint(now_ms() - start, <, 1000);
+    fake_assert_events(fake, "F3F2F1F0T0T1T2T3");
+    assert_log(fake, "its guard has thawed them");
+    g_assert_false(g_file_test(fake->config.record, G_FILE_TEST_EXISTS));
+    case_wait(g_file_test(fake->config.device, G_FILE_TEST_EXISTS), 1);
+    for (int i = 0; i < 400; i++) {
+        g_autofree char *ran = case_read(fake->folder, "ran");
+
+        if (strcmp(ran, "ran\n") == 0) {
+            return;
+        }
+        g_usleep(5000);
+    }
+    g_error("the thaw hook did not run");
+}
+
+/* In the middle of it; also the one that is just being frozen. */
+static void test_killed_while_freezing(Fake *fake, const void *data)
+{
+    fake->files->fs[1].freeze_ms = 1000;
+    fake_begin(fake);
+    fake_send(fake, HV_VSS_FREEZE);
+    case_wait(fake->files->events == 4, 3000);
+    fake_kill(fake, SIGKILL);
+    case_wait(fake->files->events == 12, 5000);
+    fake_assert_events(fake, "F3F2T2T3F1T1");
+    g_assert_true(fake_none_frozen(fake));
+    assert_log(fake, "its guard has thawed them");
+}
+
+static void test_freezer_killed(Fake *fake, const void *data)
+{
+    fake->files->fs[1].freeze_ms = 1000;
+    fake_begin(fake);
+    fake_send(fake, HV_VSS_FREEZE);
+    case_wait(fake->files->events == 4, 3000);
+    g_assert_cmpint(kill(fake_child(fake, "hv-vss-freezer"), SIGKILL), ==, 0);
+    g_assert_cmphex(fake_answer(fake), ==, HV_VSS_E_FAIL);
+    g_assert_true(fake_none_frozen(fake));
+    assert_log(fake, "/1 was not frozen: the child that freezes died");
+}
+
+/* Another one takes its place, and does its work. */
+static void test_guard_killed(Fake *fake, const void *data)
+{
+    pid_t guard;
+
+    fake_begin(fake);
+    g_assert_cmphex(FREEZE(), ==, HV_VSS_S_OK);
+    guard = fake_child(fake, "hv-vss-guard");
+    g_assert_cmpint(guard, >, 0);
+    g_assert_cmpint(kill(guard, SIGKILL), ==, 0);
+    case_wait(fake_child(fake, "hv-vss-guard") > 0 &&
+                  fake_child(fake, "hv-vss-guard") != guard,
+              3000);
+    g_assert_true(fake_all_frozen(fake));
+    fake_kill(fake, SIGKILL);
+    case_wait(fake_none_frozen(fake), 2000);
+    fake_assert_events(fake, "F3F2F1F0T0T1T2T3");
+}
+
+/* Not even the guard is left: the next agent has the record. */
+static void test_all_killed(Fake *fake, const void *data)
+{
+    pid_t guard;
+
+    fake_begin(fake);
+    g_assert_cmphex(FREEZE(), ==, HV_VSS_S_OK);
+    guard = fake_child(fake, "hv-vss-guard");
+    g_assert_cmpint(kill(guard, SIGSTOP), ==, 0);
+    fake_kill(fake, SIGKILL);
+    g_assert_cmpint(kill(guard, SIGKILL), ==, 0);
+    g_assert_true(fake_all_frozen(fake));
+    fake->files->fs[1].frozen = false; /* an administrator did that */
+    fake_start(fake);
+    fake_register(fake);
+    g_assert_true(fake_none_frozen(fake));
+    assert_log(fake, "Thawed 3 file systems that an agent before left frozen");
+    g_assert_false(g_file_test(fake->config.record, G_FILE_TEST_EXISTS));
+}
+
+/* What is not in the record was frozen by somebody else. */
+static void test_recovers_its_own(Fake *fake, const void *data)
+{
+    case_write(fake->folder, "record", "8:2\n8:77\nnonsense\n");
+    fake->files->fs[1].frozen = true;
+    fake->files->fs[2].frozen = true;
+    fake_begin(fake);
+    assert_log(fake, "Thawed 1 file systems");
+    g_assert_true(fake->files->fs[1].frozen);
+    g_assert_false(fake->files->fs[2].frozen);
+}
+
+static void test_recovery_fails(Fake *fake, const void *data)
+{
+    case_write(fake->folder, "record", "8:2\n");
+    fake->files->fs[2].frozen = true;
+    fake->files->fs[2].thaw_error = EIO;
+    fake->files->fs[2].thaw_errors = -1;
+    fake_begin(fake);
+    assert_log(fake, "left frozen is not thawed: /2 cannot be thawed: Input/");
+    g_assert_true(g_file_test(fake->config.record, G_FILE_TEST_EXISTS));
+}
+
+static void test_terminated(Fake *fake, const void *data)
+{
+    fake_begin(fake);
+    g_assert_cmphex(FREEZE(), ==, HV_VSS_S_OK);
+    fake_kill(fake, SIGTERM);
+    fake_assert_events(fake, "F3F2F1F0T0T1T2T3");
+    assert_log(fake, "the agent was told to end");
+}
+
+static void test_terminated_while_freezing(Fake *fake, const void *data)
+{
+    fake->files->fs[2].freeze_ms = 300;
+    fake_begin(fake);
+    fake_send(fake, HV_VSS_FREEZE);
+    case_wait(fake->files->events == 2, 3000);
+    fake_kill(fake, SIGTERM);
+    g_assert_true(fake_none_frozen(fake));
+    assert_log(fake, "Nothing is frozen: the agent was told to end");
+}
+
+static void test_thawed_by_another(Fake *fake, const void *data)
+{
+    fake_begin(fake);
+    g_assert_cmphex(FREEZE(), ==, HV_VSS_S_OK);
+    fake->files->fs[1].frozen = false;
+    g_assert_cmphex(THAW(), ==, HV_VSS_E_FAIL);
+    fake_assert_events(fake, "F3F2F1F0T0t1T2T3");
+    assert_log(fake, "/1 was thawed before");
+    g_assert_cmphex(THAW(), ==, HV_VSS_S_OK);
+}
+
+/* In passing, which the host need not know. */
+static void test_thaw_fails_once(Fake *fake, const void *data)
+{
+    fake->files->fs[1].thaw_error = EIO;
+    fake->files->fs[1].thaw_errors = 1;
+    fake_begin(fake);
+    g_assert_cmphex(FREEZE(), ==, HV_VSS_S_OK);
+    g_assert_cmphex(THAW(), ==, HV_VSS_S_OK);
+    fake_assert_events(fake, "F3F2F1F0T0t1T1T2T3");
+}
+
+/* The others are thawed, and each THAW tries again. */
+static void test_thaw_fails(Fake *fake, const void *data)
+{
+    fake->files->fs[1].thaw_error = EIO;
+    fake->files->fs[1].thaw_errors = -1;
+    fake_begin(fake);
+    g_assert_cmphex(FREEZE(), ==, HV_VSS_S_OK);
+    g_assert_cmphex(THAW(), ==, HV_VSS_E_FAIL);
+    g_assert_true(fake->files->fs[1].frozen);
+    g_assert_false(fake->files->fs[2].frozen);
+    g_assert_false(fake->files->fs[3].frozen);
+    fake->files->fs[1].thaw_errors = 0;
+    THAW();
+    g_assert_true(fake_none_frozen(fake));
+    assert_log(fake, "/1 cannot be thawed: Input/output error");
+    g_assert_cmphex(FREEZE(), ==, HV_VSS_S_OK);
+}
+
+/* Rescinded: the agent closes, waits, and registers again. */
+static void test_device_goes(Fake *fake, const void *data)
+{
+    fake_begin(fake);
+    g_assert_cmphex(FREEZE(), ==, HV_VSS_S_OK);
+    fake_device(fake, false);
+    close_fd(&fake->kernel);
+    case_wait(fake_none_frozen(fake), 2000);
+    assert_log(fake, "the device is gone");
+    assert_log(fake, "Waiting for ");
+    fake_device(fake, true);
+    fake_register(fake);
+    g_assert_cmphex(THAW(), ==, HV_VSS_E_FAIL);
+    g_assert_cmphex(FREEZE(), ==, HV_VSS_S_OK);
+    g_assert_cmphex(THAW(), ==, HV_VSS_S_OK);
+}
+
+static void test_device_goes_while_freezing(Fake *fake, const void *data)
+{
+    fake->files->fs[1].freeze_ms = 500;
+    fake_begin(fake);
+    fake_send(fake, HV_VSS_FREEZE);
+    case_wait(fake->files->events == 4, 3000);
+    close_fd(&fake->kernel);
+    fake_register(fake);
+    g_assert_true(fake_none_frozen(fake));
+    assert_log(fake, "Nothing is frozen: the host or the kernel broke it off");
+    g_assert_cmphex(FREEZE(), ==, HV_VSS_S_OK);
+}
+
+/* Hibernation: the kernel makes up a THAW and takes no answer. */
+static void test_hibernation(Fake *fake, const void *data)
+{
+    fake_begin(fake);
+    g_assert_cmphex(FREEZE(), ==, HV_VSS_S_OK);
+    shutdown(fake->kernel, SHUT_RD);
+    fake_send(fake, HV_VSS_THAW);
+    case_wait(fake_none_frozen(fake), 2000);
+    fake_register(fake);
+    assert_log(fake, "The kernel did not take an answer");
+    g_assert_cmphex(FREEZE(), ==, HV_VSS_S_OK);
+}
+
+static void test_hibernation_while_freezing(Fake *fake, const void *data)
+{
+    fake->files->fs[1].freeze_ms = 500;
+    fake_begin(fake);
+    fake_send(fake, HV_VSS_FREEZE);
+    case_wait(fake->files->events == 4, 3000);
+    shutdown(fake->kernel, SHUT_RD);
+    fake_send(fake, HV_VSS_THAW);
+    case_wait(fake_none_frozen(fake), 3000);
+    fake_register(fake);
+    g_assert_true(fake_none_frozen(fake));
+    g_assert_cmphex(THAW(), ==, HV_VSS_S_OK);
+}
+
+/* The kernel's own time was over, so the host was told of a failure. */
+static void test_answer_too_late(Fake *fake, const void *data)
+{
+    fake_begin(fake);
+    shutdown(fake->kernel, SHUT_RD);
+    fake_send(fake, HV_VSS_FREEZE);
+    case_wait(fake->files->events == 16, 3000);
+    fake_register(fake);
+    fake_assert_events(fake, "F3F2F1F0T0T1T2T3");
+    assert_log(fake, "The kernel did not take an answer");
+    g_assert_cmphex(THAW(), ==, HV_VSS_S_OK);
+}
+
+static void test_short_message(Fake *fake, const void *data)
+{
+    fake_begin(fake);
+    g_assert_cmphex(FREEZE(), ==, HV_VSS_S_OK);
+    g_assert_cmpint(send(fake->kernel, "12345", 5, 0), ==, 5);
+    fake_register(fake);
+    g_assert_true(fake_none_frozen(fake));
+}
+
+static void test_no_device(Fake *fake, const void *data)
+{
+    fake_start(fake);
+    assert_log(fake, "Waiting for ");
+    g_usleep(300000);
+    g_autofree char *log = case_read(fake->folder, "log");
+    /* Once, not at each attempt. */
+    g_assert_null(strstr(strstr(log, "Waiting for ") + 1, "Waiting for "));
+    fake_device(fake, true);
+    fake_register(fake);
+    g_assert_cmphex(FREEZE(), ==, HV_VSS_S_OK);
+}
+
+/* A message from before comes instead of the version. */
+static void test_bad_handshake(Fake *fake, const void *data)
+{
+    fake_device(fake, true);
+    fake_start(fake);
+    fake_accept(fake);
+    fake_send(fake, HV_VSS_THAW);
+    fake_wait_closed(fake);
+    assert_log(fake, "answer to the registration makes no sense");
+    fake_register(fake);
+    g_assert_cmphex(FREEZE(), ==, HV_VSS_S_OK);
+}
+
+static void test_refused_handshake(Fake *fake, const void *data)
+{
+    fake_device(fake, true);
+    fake_start(fake);
+    fake_accept(fake);
+    fake_accept(fake); /* the first one is closed at once */
+    fake_register(fake);
+    g_assert_cmphex(FREEZE(), ==, HV_VSS_S_OK);
+}
+
+static void test_hook_fails(Fake *fake, const void *data)
+{
+    case_hook(fake->folder, "freeze.d/10", "echo the database says no; exit 1");
+    case_hook(fake->folder, "thaw.d/10", "echo thaw hook ran");
+    fake_begin(fake);
+    g_assert_cmphex(FREEZE(), ==, HV_VSS_E_FAIL);
+    fake_assert_events(fake, "");
+    assert_log(fake, "failed with exit code 1: the database says no");
+    assert_log(fake, "thaw.d/10: thaw hook ran");
+}
+
+/* Hooks run while nothing is frozen. */
+static void test_hooks(Fake *fake, const void *data)
+{
+    g_autofree char *order = NULL;
+
+    case_hook(fake->folder, "freeze.d/10",
+              "cd $(dirname $0)/..; test ! -e record && echo freeze >>ran");
+    case_hook(fake->folder, "thaw.d/10",
+              "cd $(dirname $0)/..; test ! -e record && echo thaw >>ran");
+    fake_begin(fake);
+    g_assert_cmphex(FREEZE(), ==, HV_VSS_S_OK);
+    order = case_read(fake->folder, "ran");
+    g_assert_cmpstr(order, ==, "freeze\n");
+    g_assert_cmphex(THAW(), ==, HV_VSS_S_OK);
+    g_assert_cmphex(fake_request(fake, HV_VSS_HOT_BACKUP), ==, HV_VSS_S_OK);
+    g_free(order);
+    order = case_read(fake->folder, "ran");
+    g_assert_cmpstr(order, ==, "freeze\nthaw\n");
+}
+
+static void test_hook_hangs_and_device_goes(Fake *fake, const void *data)
+{
+    fake->config.hook_timeout = 60;
+    case_hook(fake->folder, "freeze.d/10",
+              "echo >$(dirname $0)/../on; "
+              "exec sleep 60");
+    fake_begin(fake);
+    fake_send(fake, HV_VSS_FREEZE);
+    g_autofree char *on = g_strdup_printf("%s/on", fake->folder);
+    case_wait(g_file_test(on, G_FILE_TEST_EXISTS), 3000);
+    close_fd(&fake->kernel);
+    fake_register(fake);
+    fake_assert_events(fake, "");
+}
+
+static unsigned count_fds(pid_t pid)
+{
+    g_autofree char *path = g_strdup_printf("/proc/%d/fd", pid);
+    GDir *dir = g_dir_open(path, 0, NULL);
+    unsigned count = 0;
+
+    while (g_dir_read_name(dir)) {
+        count++;
+    }
+    g_dir_close(dir);
+    return count;
+}
+
+/* Nothing is left behind: no descriptor, no process. */
+static void test_again_and_again(Fake *fake, const void *data)
+{
+    unsigned fds = 0;
+
+    fake_begin(fake);
+    for (int i = 0; i < 100; i++) {
+        g_assert_cmphex(FREEZE(), ==, HV_VSS_S_OK);
+        g_assert_true(fake_all_frozen(fake));
+        g_assert_cmphex(THAW(), ==, HV_VSS_S_OK);
+        g_assert_true(fake_none_frozen(fake));
+        if (i == 0) {
+            fds = count_fds(fake->agent);
+        }
+        fake->files->events = 0;
+    }
+    g_assert_cmpuint(count_fds(fake->agent), ==, fds);
+    g_assert_cmpint(fake_child(fake, "hv-vss-guard"), ==, 0);
+    g_assert_cmpint(fake_child(fake, "hv-vss-freezer"), ==, 0);
+}
+
+int main(int argc, char **argv)
+{
+    static const struct {
+        const char *name;
+        void (*run)(Fake *fake, const void *data);
+    } cases[] = {
+        {"order", test_order},
+        {"one-fails", test_one_fails},
+        {"frozen-by-another", test_frozen_by_another},
+        {"unsupported", test_unsupported},
+        {"cannot-open", test_cannot_open},
+        {"open-hangs", test_open_hangs},
+        {"opener-dies", test_opener_dies},
+        {"thaw-without-freeze", test_thaw_without_freeze},
+        {"second-freeze", test_second_freeze},
+        {"hot-backup", test_hot_backup},
+        {"unknown", test_unknown},
+        {"nothing-to-freeze", test_nothing_to_freeze},
+        {"hold-time", test_hold_time},
+        {"hold-time-stopped", test_hold_time_stopped},
+        {"freeze-hangs", test_freeze_hangs},
+        {"killed", test_killed},
+        {"killed-while-freezing", test_killed_while_freezing},
+        {"freezer-killed", test_freezer_killed},
+        {"guard-killed", test_guard_killed},
+        {"all-killed", test_all_killed},
+        {"recovers-its-own", test_recovers_its_own},
+        {"recovery-fails", test_recovery_fails},
+        {"terminated", test_terminated},
+        {"terminated-while-freezing", test_terminated_while_freezing},
+        {"thawed-by-another", test_thawed_by_another},
+        {"thaw-fails-once", test_thaw_fails_once},
+        {"thaw-fails", test_thaw_fails},
+        {"device-goes", test_device_goes},
+        {"device-goes-while-freezing", test_device_goes_while_freezing},
+        {"hibernation", test_hibernation},
+        {"hibernation-while-freezing", test_hibernation_while_freezing},
+        {"answer-too-late", test_answer_too_late},
+        {"short-message", test_short_message},
+        {"no-device", test_no_device},
+        {"bad-handshake", test_bad_handshake},
+        {"refused-handshake", test_refused_handshake},
+        {"hook-fails", test_hook_fails},
+        {"hooks", test_hooks},
+        {"hook-hangs-and-device-goes", test_hook_hangs_and_device_goes},
+        {"again-and-again", test_again_and_again},
+    };
+
+    g_test_init(&argc, &argv, NULL);
+    for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
+        g_autofree char *name = g_strdup_printf("/agent/serve/%s", cases[i].name);
+
+        g_test_add(name, Fake, NULL, fake_setup, cases[i].run, fake_teardown);
+    }
+    return g_test_run();
+}
