@@ -1,8 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * What the files of the bus share.  The functions of channel.h that find a
- * ring corrupt close the channel and so change the bus: a machine that runs
- * channels on other threads takes the bus's lock around them.
+ * What the files of the bus share.
+ *
+ * A channel that is started has a thread of its own, which uses of all this the
+ * rings, the packet, the route, the ops and the interrupt page without a lock:
+ * the bus's thread changes those only while the channel is stopped and its
+ * device has closed it, or in vmbus_channel_call().  In the other direction go
+ * the counters and @broken, which one thread writes and both read: atomically.
  */
 #ifndef VMBUS_BUS_INTERNAL_H
 #define VMBUS_BUS_INTERNAL_H
@@ -39,14 +43,17 @@ struct VmbusChannel {
     uint32_t signal_id;     /* connection id that the guest signals */
     uint16_t event_flag;    /* by which the guest is signalled */
     bool routed, listening; /* prepare_signal() and listen() were done */
-    void *route;
+    void *route, *listener; /* what they made */
+    bool started;           /* its own thread may be at work */
+    bool own_kick;          /* the first signal after start() is ours */
     uint32_t target_vp;
     VmbusRingIn in;
     VmbusRingOut out;
     bool opening;    /* the device's open() is running */
     bool releasing;  /* the device's released() is running */
     bool closing;    /* the device's close() is running */
-    bool broken;     /* corrupt: no more packets */
+    bool broken;     /* corrupt: no more packets; atomic */
+    bool told;       /* that it is; of this opening */
     bool reserved;   /* opened so, or corrupt after that; see reserved.c */
     bool outlived;   /* ... in a connection that has ended */
     uint8_t *packet; /* VMBUS_MAX_PACKET_SIZE bytes, kept when closed */
@@ -55,10 +62,12 @@ struct VmbusChannel {
     GArray *torndown; /* uint32_t, at most VMBUS_GPADL_MAX_COUNT; or NULL */
     GList link;       /* of the bus's @senders while to_send is not 0 */
 
+    /* Written by the channel's thread, or before it starts; atomic. */
     uint64_t signals_received;
     VmbusRingCounters in_counters, out_counters;
     uint64_t corruptions;
     const char *corruption;
+
     const char *fault; /* found by a load; closes the channel on resume */
 };
 
@@ -102,6 +111,9 @@ struct VmbusBus {
     bool in_flight;     /* the machine has a message of ours */
     VmbusLetter flying; /* that message, while in_flight */
     bool pumping;
+    unsigned waits;    /* the bus waits for a channel's thread, so deep */
+    bool close_broken; /* as soon as it does not wait any more */
+    bool quiet;        /* the machine has stopped: no channel is started */
     bool held;    /* loaded from a saved state; the machine does not run yet */
     bool restart; /* a waiting message makes all that is under way moot */
 
@@ -193,6 +205,28 @@ VmbusChannel *vmbus_subchannel_add(VmbusChannel *primary, uint16_t index,
                                    uint32_t relid);
 void vmbus_subchannels_drop(VmbusChannel *primary);
 
+/*
+ * thread.c; for an open channel.  What waits for the channel's thread holds
+ * back messages and the end of broken channels meanwhile, so its caller pumps.
+ */
+static inline bool vmbus_channel_broken(const VmbusChannel *chan)
+{
+    return __atomic_load_n(&chan->broken, __ATOMIC_ACQUIRE);
+}
+/* Starts it, unless the bus is held or the machine has stopped. */
+void vmbus_channel_start(VmbusChannel *chan);
+/* Stops it, if it is started. */
+void vmbus_channel_stop(VmbusChannel *chan);
+/* Has signal() called soon, or when it is started. */
+void vmbus_channel_kick(VmbusChannel *chan);
+/* Calls @fn while the channel's thread is in no function of the channel. */
+void vmbus_channel_call(const VmbusChannel *chan, void (*fn)(void *arg),
+                        void *arg);
+/* For the pump: closes those that came up while the bus waited. */
+void vmbus_bus_close_broken(VmbusBus *bus);
+/* Of a channel that may be at work. */
+VmbusRingCounters vmbus_channel_counters(const VmbusRingCounters *counters);
+
 /* messages.c */
 const char *vmbus_message_name(uint32_t type);
 /* Does this message end all that went before it? */
@@ -206,7 +240,12 @@ void vmbus_message_handle(VmbusBus *bus, const VmbusLetter *letter);
  */
 const char *vmbus_channel_open(VmbusChannel *chan, const VmbusMsgOpen *msg,
                                const VmbusMsgOpen2 *msg2);
-/* Closes the channel if it is open; @next is its state after that. */
+/* What begins anew with each opening. */
+void vmbus_channel_opened(VmbusChannel *chan);
+/*
+ * Closes the channel if it is open; @next is its state after that.  The caller
+ * pumps.
+ */
 void vmbus_channel_close(VmbusChannel *chan, VmbusChannelState next);
 /*
  * The parts of opening, in this order: whether it can be opened, with the pages
@@ -230,8 +269,9 @@ const char *vmbus_channel_route(VmbusChannel *chan, uint32_t vp);
 void vmbus_channel_detach(VmbusChannel *chan);
 /* Interrupts the guest, if the channel's interrupts are on. */
 void vmbus_channel_notify_guest(VmbusChannel *chan);
-/* Closes a channel whose ring is corrupt; @why is static. */
-void vmbus_channel_corrupt(VmbusChannel *chan, const char *why);
+/* Notes that the ring is corrupt; @why is static.  The caller sees to it that
+ * the channel is closed. */
+void vmbus_channel_break(VmbusChannel *chan, const char *why);
 /* Moves the channel's interrupt; NULL, or a sentence why not. */
 const char *vmbus_channel_retarget(VmbusChannel *chan, uint32_t vp);
 

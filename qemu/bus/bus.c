@@ -132,6 +132,7 @@ void vmbus_bus_reset(VmbusBus *bus)
     bus->restart = false;
     vmbus_reserved_forget(bus);
     vmbus_bus_disconnect(bus);
+    bus->close_broken = false;
     bus->held = false;
     bus->gpadls.held = false;
 }
@@ -290,12 +291,14 @@ void vmbus_bus_pump(VmbusBus *bus)
 {
     VmbusLetter letter;
 
-    if (bus->pumping || bus->held) {
+    if (bus->pumping || bus->held || bus->waits) {
         return;
     }
     bus->pumping = true;
     for (;;) {
-        if (bus->restart) {
+        if (bus->close_broken) {
+            vmbus_bus_close_broken(bus);
+        } else if (bus->restart) {
             bus->restart = false;
             forget_messages(bus);
         } else if (bus->in_flight) {

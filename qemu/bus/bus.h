@@ -2,7 +2,13 @@
 /*
  * The host's end of a VMBus connection: it takes the guest's messages, and
  * calls the machine beneath it to answer.  No thread, clock or descriptor is
- * inside; all calls for one bus come from one thread at a time.
+ * inside.
+ *
+ * Threads: the bus has one, from which all calls come that are not said to come
+ * from others; it may be a lock that several threads take in turn.  An open
+ * channel may have another, its own, for what channel.h names; several channels
+ * may share one.  The machine chooses it and keeps the two apart by start(),
+ * stop() and call(), so that a packet needs no lock.
  */
 #ifndef VMBUS_BUS_H
 #define VMBUS_BUS_H
@@ -21,7 +27,12 @@ typedef struct VmbusMapping {
     uint8_t **pages;     /* one host pointer a page */
 } VmbusMapping;
 
-/* What the bus needs from the machine; all are called on the bus's thread. */
+/*
+ * What the bus needs from the machine; all are called on the bus's thread,
+ * unless they say otherwise.  Where one waits for a channel's thread, other
+ * events of the bus's thread may be handled meanwhile, but no message of the
+ * guest be posted.
+ */
 typedef struct VmbusMachineOps {
     /* Is there a virtual processor with this VP index? */
     bool (*vp_exists)(void *opaque, uint32_t vp_index);
@@ -42,11 +53,48 @@ typedef struct VmbusMachineOps {
     bool (*prepare_signal)(void *opaque, VmbusChannel *chan, uint32_t vp,
                            uint8_t sint, void **route);
     void (*release_signal)(void *opaque, VmbusChannel *chan, void *route);
-    /* Set event flag @flag and raise the SINT; any thread. */
+    /*
+     * Set event flag @flag and raise the SINT; on the channel's thread, or on
+     * the bus's.  The route is not released meanwhile.
+     */
     void (*signal)(void *opaque, void *route, uint16_t flag);
-    /* Call vmbus_channel_signalled(@chan) when the guest signals @conn_id. */
-    bool (*listen)(void *opaque, VmbusChannel *chan, uint32_t conn_id);
-    void (*unlisten)(void *opaque, VmbusChannel *chan, uint32_t conn_id);
+    /*
+     * Take the guest's signals of @conn_id for @chan; false if that can't be.
+     * None is lost from now on, but vmbus_channel_signalled() is not called
+     * for them before start().  *@listener stands for the channel from here to
+     * unlisten(), which comes when it is stopped.
+     */
+    bool (*listen)(void *opaque, VmbusChannel *chan, uint32_t conn_id,
+                   void **listener);
+    void (*unlisten)(void *opaque, void *listener);
+    /*
+     * Call vmbus_channel_signalled() on the channel's thread whenever the guest
+     * has signalled; one call may stand for several signals.
+     */
+    void (*start)(void *opaque, void *listener);
+    /*
+     * Returns when no such call is under way (but for the one that it is called
+     * in, if the two threads are one) and none comes before the next start().
+     * Signals that come until then are kept for it.
+     */
+    void (*stop)(void *opaque, void *listener);
+    /*
+     * As if the guest had signalled; on the channel's thread, or on the bus's.
+     * A call that it is made in ends before the one that it asks for.
+     */
+    void (*kick)(void *opaque, void *listener);
+    /*
+     * Call @fn on the channel's thread, when it is in no function of the
+     * channel, and return when it is done; started or not.
+     */
+    void (*call)(void *opaque, void *listener, void (*fn)(void *arg),
+                 void *arg);
+    /*
+     * Call vmbus_channel_close_broken() on the bus's thread soon, not in this
+     * call.  On the channel's thread, or on the bus's; at most once between
+     * listen() and unlisten(), after which it is of no use any more.
+     */
+    void (*defer_close)(void *opaque, void *listener);
     /*
      * Call vmbus_bus_interrupt_page_signalled() when the guest signals
      * @conn_id.  Both may be NULL: the bus then refuses versions before 2.4.
@@ -56,7 +104,10 @@ typedef struct VmbusMachineOps {
     /* Map guest pages of RAM for reading and writing; NULL if one is not. */
     VmbusMapping *(*map)(void *opaque, const uint64_t *gfns, uint32_t count);
     void (*unmap)(void *opaque, VmbusMapping *mapping);
-    /* The host wrote @len bytes from byte @offset of @mapping; any thread. */
+    /*
+     * The host wrote @len bytes from byte @offset of @mapping; any thread, and
+     * for one mapping several at a time.
+     */
     void (*mark_dirty)(void *opaque, VmbusMapping *mapping, uint64_t offset,
                        uint32_t len);
     /* Something for the trace or the log.  @sentence is for people. */
@@ -132,8 +183,22 @@ VmbusPostResult vmbus_bus_post(VmbusBus *bus, uint32_t conn_id,
                                const void *payload, uint32_t len);
 /* The message given to post_message() is in the slot (or failed for good). */
 void vmbus_bus_message_delivered(VmbusBus *bus, int status);
-/* The guest signalled the channel's connection id. */
+/* The guest signalled the channel's connection id; on the channel's thread. */
 void vmbus_channel_signalled(VmbusChannel *chan);
+/*
+ * For a machine that looks itself, between start() and stop() and on the
+ * channel's thread: has the guest written a packet for which the device waits,
+ * and the same as vmbus_channel_signalled() when it has.
+ */
+bool vmbus_channel_has_packet(const VmbusChannel *chan);
+void vmbus_channel_polled(VmbusChannel *chan);
+/*
+ * What defer_close() asks for: closes the channel if its ring is corrupt, and
+ * otherwise, as it may have been closed meanwhile, does nothing.
+ */
+void vmbus_channel_close_broken(VmbusChannel *chan);
+/* What listen() made for an open channel, else NULL. */
+void *vmbus_channel_listener(const VmbusChannel *chan);
 /* The guest signalled the connection id given to listen_shared(). */
 void vmbus_bus_interrupt_page_signalled(VmbusBus *bus);
 /* Machine reset: as if no guest had ever been; offers stay. */
@@ -148,7 +213,8 @@ typedef enum VmbusChannelState {
     VMBUS_CHANNEL_IDLE, /* not offered to a guest yet */
     VMBUS_CHANNEL_OFFERED,
     VMBUS_CHANNEL_OPEN,
-    VMBUS_CHANNEL_CORRUPT,   /* closed by us; the guest has not closed it yet */
+    VMBUS_CHANNEL_CORRUPT,   /* closed by us, or about to be; the guest has not
+                              * closed it yet */
     VMBUS_CHANNEL_RESCINDED, /* the guest has not let go yet */
 } VmbusChannelState;
 
@@ -190,6 +256,8 @@ typedef struct VmbusChannelInfo {
 } VmbusChannelInfo;
 
 void vmbus_bus_info(const VmbusBus *bus, VmbusBusInfo *info);
+/* The counters of a channel that is at work are each right, but not all of one
+ * moment. */
 void vmbus_channel_info(const VmbusChannel *chan, VmbusChannelInfo *info);
 /*
  * The channel that a device's sub-channel belongs to; a primary channel is its
@@ -205,7 +273,10 @@ void vmbus_bus_foreach(const VmbusBus *bus,
                        void (*fn)(VmbusChannel *chan, void *opaque),
                        void *opaque);
 
-/* In debug and fuzz builds: NULL, or a sentence that says what is broken. */
-const char *vmbus_bus_check(const VmbusBus *bus);
+/*
+ * In debug and fuzz builds: NULL, or a sentence that says what is broken.  It
+ * waits for the channels' threads.
+ */
+const char *vmbus_bus_check(VmbusBus *bus);
 
 #endif

@@ -35,6 +35,12 @@ void vmbus_channel_notify_guest(VmbusChannel *chan)
     bus->ops->signal(bus->opaque, chan->route, flag);
 }
 
+/* Nobody else writes it; whoever reads it sees all of it. */
+static void count(uint64_t *counter, uint64_t by)
+{
+    __atomic_store_n(counter, *counter + by, __ATOMIC_RELAXED);
+}
+
 static void signal_guest(VmbusChannel *chan, VmbusRingCommit commit,
                          VmbusRingCounters *counters)
 {
@@ -42,10 +48,10 @@ static void signal_guest(VmbusChannel *chan, VmbusRingCommit commit,
         return;
     }
     if (commit == VMBUS_COMMIT_SIGNAL && chan->routed) {
-        counters->signals_sent++;
+        count(&counters->signals_sent, 1);
         vmbus_channel_notify_guest(chan);
     } else {
-        counters->signals_suppressed++;
+        count(&counters->signals_suppressed, 1);
     }
 }
 
@@ -149,7 +155,8 @@ const char *vmbus_channel_route(VmbusChannel *chan, uint32_t vp)
         }
         chan->routed = true;
     }
-    if (!bus->ops->listen(bus->opaque, chan, chan->signal_id)) {
+    if (!bus->ops->listen(bus->opaque, chan, chan->signal_id,
+                          &chan->listener)) {
         return "The machine cannot listen for the channel's signals.";
     }
     chan->listening = true;
@@ -176,7 +183,8 @@ void vmbus_channel_detach(VmbusChannel *chan)
 
     if (chan->listening) {
         chan->listening = false;
-        bus->ops->unlisten(bus->opaque, chan, chan->signal_id);
+        bus->ops->unlisten(bus->opaque, chan->listener);
+        chan->listener = NULL;
     }
     if (chan->routed) {
         chan->routed = false;
@@ -228,6 +236,14 @@ const char *vmbus_channel_choose_signals(VmbusChannel *chan,
     return NULL;
 }
 
+void vmbus_channel_opened(VmbusChannel *chan)
+{
+    __atomic_store_n(&chan->broken, false, __ATOMIC_RELAXED);
+    chan->told = false;
+    chan->own_kick = false;
+    chan->state = VMBUS_CHANNEL_OPEN;
+}
+
 const char *vmbus_channel_open(VmbusChannel *chan, const VmbusMsgOpen *msg,
                                const VmbusMsgOpen2 *msg2)
 {
@@ -248,8 +264,7 @@ const char *vmbus_channel_open(VmbusChannel *chan, const VmbusMsgOpen *msg,
         vmbus_channel_detach(chan);
         return why;
     }
-    chan->broken = false;
-    chan->state = VMBUS_CHANNEL_OPEN;
+    vmbus_channel_opened(chan);
     chan->opening = true;
     accepted = chan->ops->open(chan, chan->opaque);
     chan->opening = false;
@@ -260,57 +275,89 @@ const char *vmbus_channel_open(VmbusChannel *chan, const VmbusMsgOpen *msg,
     }
     vmbus_bus_event(bus, VMBUS_EVENT_CHANNEL_OPENED, chan->offer.name,
                     chan->relid, "");
-    if (chan->broken) {
+    if (vmbus_channel_broken(chan)) {
         /* The guest hears that the open failed, so it will not close it. */
         vmbus_channel_close(chan, VMBUS_CHANNEL_OFFERED);
         return "The rings were corrupt when the channel was opened.";
     }
     if (chan->in.read != chan->in.write_seen) {
         /* Packets from before we listened; their signal went nowhere. */
-        chan->ops->signal(chan, chan->opaque);
+        vmbus_channel_kick(chan);
     }
+    vmbus_channel_start(chan);
     return NULL;
+}
+
+static void tell_corrupt(VmbusChannel *chan)
+{
+    if (vmbus_channel_broken(chan) && !chan->told) {
+        chan->told = true;
+        vmbus_bus_event(chan->bus, VMBUS_EVENT_CORRUPT, chan->offer.name,
+                        chan->relid, chan->corruption ? chan->corruption : "");
+    }
 }
 
 void vmbus_channel_close(VmbusChannel *chan, VmbusChannelState next)
 {
+    VmbusBus *bus = chan->bus;
+
     if (chan->state != VMBUS_CHANNEL_OPEN || chan->closing) {
         return;
     }
     chan->closing = true;
+    tell_corrupt(chan);
+    bus->waits++;
     vmbus_subchannels_drop(chan);
+    vmbus_channel_stop(chan);
     chan->ops->close(chan, chan->opaque);
+    bus->waits--;
+    /* A request of the device may have been the one to find it. */
+    tell_corrupt(chan);
     chan->closing = false;
     chan->state = next;
     vmbus_channel_detach(chan);
-    vmbus_bus_event(chan->bus, VMBUS_EVENT_CHANNEL_CLOSED, chan->offer.name,
+    vmbus_bus_event(bus, VMBUS_EVENT_CHANNEL_CLOSED, chan->offer.name,
                     chan->relid, "");
 }
 
-/* While the device is in open() or close(), its caller does the closing. */
-void vmbus_channel_corrupt(VmbusChannel *chan, const char *why)
+void vmbus_channel_break(VmbusChannel *chan, const char *why)
 {
-    chan->corruptions++;
-    chan->corruption = why;
-    chan->broken = true;
-    vmbus_bus_event(chan->bus, VMBUS_EVENT_CORRUPT, chan->offer.name,
-                    chan->relid, why);
+    count(&chan->corruptions, 1);
+    __atomic_store_n(&chan->corruption, why, __ATOMIC_RELAXED);
+    __atomic_store_n(&chan->broken, true, __ATOMIC_RELEASE);
+}
+
+/* On the channel's thread; during open() its caller does the closing. */
+static void found_corrupt(VmbusChannel *chan, const char *why)
+{
+    vmbus_channel_break(chan, why);
     if (!chan->opening) {
-        vmbus_channel_close(chan, VMBUS_CHANNEL_CORRUPT);
-        /* A GPADL may have waited for this to be torn down. */
-        vmbus_bus_pump(chan->bus);
+        chan->bus->ops->defer_close(chan->bus->opaque, chan->listener);
     }
+}
+
+typedef struct Reroute {
+    VmbusChannel *chan;
+    void *route;
+} Reroute;
+
+static void reroute(void *arg)
+{
+    Reroute *change = arg;
+
+    change->chan->route = change->route;
 }
 
 const char *vmbus_channel_retarget(VmbusChannel *chan, uint32_t vp)
 {
     VmbusBus *bus = chan->bus;
-    void *route = NULL;
+    Reroute change = {.chan = chan};
+    void *old = chan->route;
 
     if (chan->state == VMBUS_CHANNEL_RESCINDED) {
         return "The guest modified a channel that was withdrawn.";
     }
-    if (chan->state != VMBUS_CHANNEL_OPEN) {
+    if (!vmbus_channel_is_open(chan)) {
         return "The guest modified a channel that is not open.";
     }
     /* Interrupts are switched off, or left off, by OPENCHANNEL alone. */
@@ -320,11 +367,13 @@ const char *vmbus_channel_retarget(VmbusChannel *chan, uint32_t vp)
     if (vp == VMBUS_VP_NONE || !bus->ops->vp_exists(bus->opaque, vp)) {
         return "The virtual processor for a channel does not exist.";
     }
-    if (!bus->ops->prepare_signal(bus->opaque, chan, vp, bus->sint, &route)) {
+    if (!bus->ops->prepare_signal(bus->opaque, chan, vp, bus->sint,
+                                  &change.route)) {
         return "The machine cannot signal the channel's processor.";
     }
-    bus->ops->release_signal(bus->opaque, chan, chan->route);
-    chan->route = route;
+    /* Its thread may be about to signal. */
+    vmbus_channel_call(chan, reroute, &change);
+    bus->ops->release_signal(bus->opaque, chan, old);
     chan->target_vp = vp;
     return NULL;
 }
@@ -333,7 +382,7 @@ const char *vmbus_channel_retarget(VmbusChannel *chan, uint32_t vp)
 
 bool vmbus_channel_is_open(const VmbusChannel *chan)
 {
-    return chan->state == VMBUS_CHANNEL_OPEN && !chan->broken;
+    return chan->state == VMBUS_CHANNEL_OPEN && !vmbus_channel_broken(chan);
 }
 
 void *vmbus_channel_opaque(const VmbusChannel *chan)
@@ -343,7 +392,25 @@ void *vmbus_channel_opaque(const VmbusChannel *chan)
 
 void vmbus_channel_signalled(VmbusChannel *chan)
 {
-    chan->signals_received++;
+    if (chan->own_kick) {
+        chan->own_kick = false;
+    } else {
+        count(&chan->signals_received, 1);
+    }
+    if (vmbus_channel_is_open(chan)) {
+        chan->ops->signal(chan, chan->opaque);
+    }
+}
+
+bool vmbus_channel_has_packet(const VmbusChannel *chan)
+{
+    /* While it is masked, the device waits for something else. */
+    return vmbus_channel_is_open(chan) && !chan->in.masked &&
+           vmbus_ring_in_ready(&chan->in);
+}
+
+void vmbus_channel_polled(VmbusChannel *chan)
+{
     if (vmbus_channel_is_open(chan)) {
         chan->ops->signal(chan, chan->opaque);
     }
@@ -406,11 +473,11 @@ VmbusRingResult vmbus_channel_receive(VmbusChannel *chan, VmbusPacket *pkt)
         }
     }
     if (result == VMBUS_RING_CORRUPT) {
-        vmbus_channel_corrupt(chan, why);
+        found_corrupt(chan, why);
         return result;
     }
-    chan->in_counters.packets++;
-    chan->in_counters.bytes += pkt->data_len;
+    count(&chan->in_counters.packets, 1);
+    count(&chan->in_counters.bytes, pkt->data_len);
     return VMBUS_RING_OK;
 }
 
@@ -438,7 +505,7 @@ static VmbusRingResult find_room(VmbusChannel *chan, uint32_t total,
     publish_read(chan);
     result = vmbus_ring_out_wait(&chan->out, total, why);
     if (result == VMBUS_RING_FULL) {
-        chan->out_counters.full++;
+        count(&chan->out_counters.full, 1);
     }
     return result;
 }
@@ -472,25 +539,27 @@ VmbusRingResult vmbus_channel_send(VmbusChannel *chan, uint16_t type,
     };
     result = find_room(chan, desc.len8 * 8u + sizeof(VmbusPacketTrailer), &why);
     if (result == VMBUS_RING_CORRUPT) {
-        vmbus_channel_corrupt(chan, why);
+        found_corrupt(chan, why);
     }
     if (result != VMBUS_RING_OK) {
         return result;
     }
     vmbus_ring_out_put(&chan->out, &desc, iov, iovcnt);
-    chan->out_counters.packets++;
-    chan->out_counters.bytes += len;
+    count(&chan->out_counters.packets, 1);
+    count(&chan->out_counters.bytes, len);
     return VMBUS_RING_OK;
 }
 
 void vmbus_channel_info(const VmbusChannel *chan, VmbusChannelInfo *info)
 {
     bool open = chan->mapping;
+    bool broken =
+        chan->state == VMBUS_CHANNEL_OPEN && vmbus_channel_broken(chan);
 
     *info = (VmbusChannelInfo){
         .offer = chan->offer,
         .subchannel_index = chan->index,
-        .state = chan->state,
+        .state = broken ? VMBUS_CHANNEL_CORRUPT : chan->state,
         .reserved = chan->reserved,
         .relid = chan->relid,
         .connection_id =
@@ -498,10 +567,11 @@ void vmbus_channel_info(const VmbusChannel *chan, VmbusChannelInfo *info)
         .target_vp = chan->target_vp,
         .in_size = open ? chan->in.mem.size : 0,
         .out_size = open ? chan->out.mem.size : 0,
-        .signals_received = chan->signals_received,
-        .in = chan->in_counters,
-        .out = chan->out_counters,
-        .corruptions = chan->corruptions,
-        .corruption = chan->corruption,
+        .signals_received =
+            __atomic_load_n(&chan->signals_received, __ATOMIC_RELAXED),
+        .in = vmbus_channel_counters(&chan->in_counters),
+        .out = vmbus_channel_counters(&chan->out_counters),
+        .corruptions = __atomic_load_n(&chan->corruptions, __ATOMIC_RELAXED),
+        .corruption = __atomic_load_n(&chan->corruption, __ATOMIC_RELAXED),
     };
 }

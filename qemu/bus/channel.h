@@ -5,8 +5,17 @@
  * A guest can open a channel so that it stays open when its connection ends.
  * To the device it is as any other, but that the guest hears no signal of it.
  *
- * Threads: one thread at a time uses a channel.  open, close and signal are
- * called by the thread that runs the bus.
+ * Threads: the bus's thread calls open(), close() and released().  Between
+ * open() and close() the channel belongs to its own thread, if the machine
+ * gives it one: that thread calls signal(), and it alone calls
+ * vmbus_channel_receive(), _send(), _flush(), _again() and _is_open(), in
+ * signal() or by itself, when a request of the device is done.  In open(),
+ * which comes before all that, the bus's thread may call them; in close() it
+ * may once nothing of the device runs on the other any more.  The rest of the
+ * bus is for the bus's thread, except where it says "any thread".  A device
+ * that needs it while its channel's thread is at work, to offer sub-channels
+ * for example, leaves that to the bus's thread and does not wait: the bus's
+ * thread may be waiting for the channel's.
  */
 #ifndef VMBUS_CHANNEL_H
 #define VMBUS_CHANNEL_H
@@ -40,7 +49,13 @@ typedef struct VmbusChannelOps {
     /*
      * The channel is going away: closed by the guest, reset, rescinded, or
      * its ring was found corrupt.  The rings are unusable after this returns.
-     * Called exactly once for each open that returned true.
+     * Called exactly once for each open that returned true, and never within
+     * another function of the channel.
+     *
+     * signal() has returned and is not called any more.  Requests that the
+     * device has under way on the channel's thread can go on using the channel
+     * until this returns; the device ends them, or sees to it that they forget
+     * the channel, before it does.
      */
     void (*close)(VmbusChannel *chan, void *opaque);
     /* The guest signalled: packets, or room for packets, may be there. */
@@ -68,7 +83,7 @@ typedef enum VmbusRingResult {
     VMBUS_RING_OK,
     VMBUS_RING_EMPTY,     /* nothing to take */
     VMBUS_RING_FULL,      /* no room now; signal() comes when there is */
-    VMBUS_RING_CORRUPT,   /* the guest broke the ring: channel is closed */
+    VMBUS_RING_CORRUPT,   /* the guest broke the ring: close() follows */
     VMBUS_RING_TOO_LARGE, /* packet can never fit this ring */
     VMBUS_RING_CLOSED,    /* the channel is not open */
 } VmbusRingResult;
@@ -84,8 +99,9 @@ typedef enum VmbusRingResult {
  * Takes the next packet from the guest into a buffer of the channel's own.
  * *@pkt is valid until the next call.  On VMBUS_RING_EMPTY what was taken is
  * published to the guest (and the guest signalled, if it waits for room).
- * On VMBUS_RING_CORRUPT the channel has been closed, close() included, and
- * @chan may be used only to ask about its state.
+ * After VMBUS_RING_CORRUPT, here or from vmbus_channel_send(), the channel is
+ * not open any more, nothing more is read from or written to its rings, and
+ * close() is called soon, but not in this call.
  */
 VmbusRingResult vmbus_channel_receive(VmbusChannel *chan, VmbusPacket *pkt);
 
@@ -101,6 +117,14 @@ VmbusRingResult vmbus_channel_send(VmbusChannel *chan, uint16_t type,
 
 /* Publishes what vmbus_channel_send() put in; signals the guest if it must. */
 void vmbus_channel_flush(VmbusChannel *chan);
+
+/*
+ * In signal(), which then returns: it is called again when others that its
+ * thread serves have had their turn.  A device does so after a number of
+ * packets, as a guest can write without end, and who wants to stop the channel
+ * waits for signal().
+ */
+void vmbus_channel_again(VmbusChannel *chan);
 
 /*
  * Offers @count more channels of the device, which the guest uses beside
@@ -124,7 +148,7 @@ void vmbus_channel_adopt_subchannels(VmbusChannel *primary,
 /* 0 for a primary channel. */
 uint16_t vmbus_channel_index(const VmbusChannel *chan);
 
-/* True between open() and close(). */
+/* True from open() on until close() returns, or the ring was found corrupt. */
 bool vmbus_channel_is_open(const VmbusChannel *chan);
 
 /* The opaque pointer given to vmbus_bus_offer(). */

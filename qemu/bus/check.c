@@ -2,9 +2,25 @@
 /* What always holds between two calls of the bus. */
 #include "bus/bus-internal.h"
 
+typedef struct RingCheck {
+    const VmbusChannel *chan;
+    const char *why;
+} RingCheck;
+
+static void check_rings(void *arg)
+{
+    RingCheck *check = arg;
+
+    check->why = vmbus_ring_in_check(&check->chan->in);
+    if (!check->why) {
+        check->why = vmbus_ring_out_check(&check->chan->out);
+    }
+}
+
 static const char *check_closed(const VmbusChannel *chan)
 {
-    if (chan->mapping || chan->gpadl || chan->routed || chan->listening) {
+    if (chan->mapping || chan->gpadl || chan->routed || chan->listening ||
+        chan->listener || chan->started) {
         return "A channel that is not open holds what an open one does.";
     }
     if (chan->target_vp != VMBUS_VP_NONE) {
@@ -15,8 +31,6 @@ static const char *check_closed(const VmbusChannel *chan)
 
 static const char *check_open(const VmbusChannel *chan)
 {
-    const char *why;
-
     if (!chan->mapping || !chan->gpadl || !chan->listening || !chan->packet) {
         return "An open channel lacks what it needs.";
     }
@@ -32,8 +46,10 @@ static const char *check_open(const VmbusChannel *chan)
         chan->mapping->page_count) {
         return "A channel's rings are not those of its mapping.";
     }
-    why = vmbus_ring_in_check(&chan->in);
-    return why ? why : vmbus_ring_out_check(&chan->out);
+    if (chan->started == (chan->bus->held || chan->bus->quiet)) {
+        return "A channel is at work in a machine that is not, or the reverse.";
+    }
+    return NULL;
 }
 
 static const char *check_reserved(const VmbusChannel *chan)
@@ -119,7 +135,7 @@ static const char *check_messages(const VmbusBus *bus, unsigned to_send)
         bus->waiting_head >= VMBUS_MAX_WAITING) {
         return "The queue of the guest's messages is broken.";
     }
-    if (bus->pumping || bus->held) {
+    if (bus->pumping || bus->held || bus->waits) {
         return NULL;
     }
     if (bus->restart) {
@@ -133,13 +149,36 @@ static const char *check_messages(const VmbusBus *bus, unsigned to_send)
     return NULL;
 }
 
-const char *vmbus_bus_check(const VmbusBus *bus)
+/* First, as other events may come while it waits for the channels. */
+static const char *check_all_rings(VmbusBus *bus)
 {
-    const char *why = vmbus_gpadl_table_check(&bus->gpadls);
+    const char *why = NULL;
+
+    for (uint32_t i = 1; i < VMBUS_RELID_COUNT && !why; i++) {
+        RingCheck check = {.chan = bus->channels[i]};
+
+        if (check.chan && check.chan->state == VMBUS_CHANNEL_OPEN &&
+            check.chan->listening) {
+            vmbus_channel_call(check.chan, check_rings, &check);
+            why = check.why;
+        }
+    }
+    if (bus->close_broken) {
+        vmbus_bus_pump(bus);
+    }
+    return why;
+}
+
+const char *vmbus_bus_check(VmbusBus *bus)
+{
+    const char *why = check_all_rings(bus);
     unsigned to_send = 0, open = 0, in_use = 0;
     GHashTableIter iter;
     gpointer value;
 
+    if (!why) {
+        why = vmbus_gpadl_table_check(&bus->gpadls);
+    }
     for (uint32_t i = 1; i < VMBUS_RELID_COUNT && !why; i++) {
         const VmbusChannel *chan = bus->channels[i];
 

@@ -93,22 +93,38 @@ static const char *dump_packets(const VmbusRingMem *mem,
     return NULL;
 }
 
+typedef struct Dump {
+    const VmbusChannel *chan;
+    VmbusDumpRing which;
+    VmbusDumpFn *emit;
+    void *opaque;
+} Dump;
+
+static void dump_ring(void *arg)
+{
+    const Dump *dump = arg;
+    const VmbusChannel *chan = dump->chan;
+    VmbusDumpControl control = read_control(chan, dump->which);
+    const char *why;
+
+    dump->emit(dump->opaque, &control, NULL, NULL);
+    why = dump_packets(dump->which == VMBUS_DUMP_TO_HOST ? &chan->in.mem
+                                                         : &chan->out.mem,
+                       &control, dump->emit, dump->opaque);
+    if (why) {
+        dump->emit(dump->opaque, NULL, NULL, why);
+    }
+}
+
 const char *vmbus_channel_dump(const VmbusChannel *chan, VmbusDumpRing which,
                                VmbusDumpFn *emit, void *opaque)
 {
-    const VmbusRingMem *mem =
-        which == VMBUS_DUMP_TO_HOST ? &chan->in.mem : &chan->out.mem;
-    VmbusDumpControl control;
-    const char *why;
+    Dump dump = {chan, which, emit, opaque};
 
     if (!chan->mapping) {
         return "The channel is closed: it has no rings.";
     }
-    control = read_control(chan, which);
-    emit(opaque, &control, NULL, NULL);
-    why = dump_packets(mem, &control, emit, opaque);
-    if (why) {
-        emit(opaque, NULL, NULL, why);
-    }
+    vmbus_channel_call(chan, dump_ring, &dump);
+    vmbus_bus_pump(chan->bus);
     return NULL;
 }

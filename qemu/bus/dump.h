@@ -42,8 +42,9 @@ typedef void VmbusDumpFn(void *opaque, const VmbusDumpControl *control,
  * Calls @emit for the control fields, then for each packet that was written and
  * not read, and at last with a sentence if there is more that cannot be shown.
  * Nothing is written, nor taken; a guest may change the ring meanwhile, which
- * only the dump suffers from.  On the thread that uses the channel.  Returns
- * NULL, or a static sentence if there is no ring.
+ * only the dump suffers from.  On the bus's thread; @emit is called on the
+ * channel's, for which the bus's waits.  Returns NULL, or a static sentence if
+ * there is no ring.
  */
 const char *vmbus_channel_dump(const VmbusChannel *chan, VmbusDumpRing which,
                                VmbusDumpFn *emit, void *opaque);

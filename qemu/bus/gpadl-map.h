@@ -21,7 +21,8 @@ typedef struct VmbusGpadlMap VmbusGpadlMap;
  * device unmaps soon.  All maps end before the bus does.  After a saved state
  * was loaded, a device maps its GPADLs again before the bus resumes.
  *
- * Map and unmap on the thread that runs the bus; the rest on any.
+ * Map and unmap on the bus's thread, and unmap when no other uses the map any
+ * more; the rest on any thread.
  */
 VmbusGpadlMap *vmbus_channel_map_gpadl(VmbusChannel *chan, uint32_t id,
                                        const char **why);

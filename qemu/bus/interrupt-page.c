@@ -83,8 +83,9 @@ void vmbus_bus_interrupt_page_signalled(VmbusBus *bus)
     for (uint32_t relid = 1; relid < VMBUS_RELID_COUNT; relid++) {
         VmbusChannel *chan = bus->channels[relid];
 
-        if (chan && (taken[relid / 64] & 1ull << (relid % 64))) {
-            vmbus_channel_signalled(chan);
+        if (chan && chan->listening &&
+            (taken[relid / 64] & 1ull << (relid % 64))) {
+            bus->ops->kick(bus->opaque, chan->listener);
         }
     }
 }

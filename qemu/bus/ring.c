@@ -193,6 +193,11 @@ const char *vmbus_ring_out_init(VmbusRingOut *ring, const VmbusRingMem *mem)
     return NULL;
 }
 
+bool vmbus_ring_in_ready(const VmbusRingIn *ring)
+{
+    return load_acquire(&ring->mem.control->write_index) != ring->read;
+}
+
 VmbusRingResult vmbus_ring_in_poll(VmbusRingIn *ring, const char **why)
 {
     uint32_t write;

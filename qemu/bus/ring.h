@@ -96,6 +96,8 @@ VmbusRingResult vmbus_ring_in_take(VmbusRingIn *ring, void *buf, uint32_t room,
 VmbusRingCommit vmbus_ring_in_commit(VmbusRingIn *ring);
 /* Asks the guest not to signal new packets, or to signal them again. */
 void vmbus_ring_in_mask(VmbusRingIn *ring, bool masked);
+/* A quick look: is the ring not empty, or corrupt? */
+bool vmbus_ring_in_ready(const VmbusRingIn *ring);
 /* VMBUS_RING_OK if there is a packet to take, with a fresh look if need be. */
 VmbusRingResult vmbus_ring_in_poll(VmbusRingIn *ring, const char **why);
 

@@ -253,8 +253,9 @@ static const char *apply_open(VmbusBus *bus, const SavedChannel *saved)
         vmbus_channel_detach(chan);
         return why;
     }
-    chan->broken = false;
-    chan->state = VMBUS_CHANNEL_OPEN;
+    vmbus_channel_opened(chan);
+    /* Found before, and counted: closed when the bus resumes. */
+    chan->broken = saved->rings.broken;
     return NULL;
 }
 

@@ -55,6 +55,7 @@ typedef struct SavedRings {
     bool in_masked;
     uint32_t out_write, out_read_seen, out_pending;
     uint32_t signal_id, event_flag; /* if the guest chose them */
+    bool broken;                    /* found corrupt, and not closed yet */
 } SavedRings;
 
 typedef struct SavedChannel {

@@ -297,36 +297,50 @@ static void poke(VmbusChannel *chan)
     const char *fault = chan->fault;
 
     chan->fault = NULL;
-    if (fault) {
-        vmbus_channel_corrupt(chan, fault);
+    if (fault && !vmbus_channel_broken(chan)) {
+        vmbus_channel_break(chan, fault);
+    }
+    if (vmbus_channel_broken(chan)) {
+        vmbus_channel_close_broken(chan);
         return;
     }
     vmbus_channel_notify_guest(chan);
-    if (vmbus_channel_is_open(chan)) {
-        chan->ops->signal(chan, chan->opaque);
-    }
+    vmbus_channel_kick(chan);
+    vmbus_channel_start(chan);
+}
+
+static void send_again(VmbusBus *bus)
+{
+    VmbusLetter letter = bus->flying;
+
+    vmbus_bus_send_letter(bus, &letter);
 }
 
 bool vmbus_bus_resume(VmbusBus *bus)
 {
-    if (!bus->held) {
-        return false;
-    }
+    bool loaded = bus->held;
+
+    bus->quiet = false;
     bus->held = false;
     bus->gpadls.held = false;
-    vmbus_gpadls_tear_down_unused(bus);
-    if (bus->in_flight) {
-        VmbusLetter letter = bus->flying;
-
-        vmbus_bus_send_letter(bus, &letter);
+    if (loaded) {
+        vmbus_gpadls_tear_down_unused(bus);
+    }
+    if (loaded && bus->in_flight) {
+        send_again(bus);
     }
     vmbus_bus_pump(bus);
     for (uint32_t i = 1; i < VMBUS_RELID_COUNT; i++) {
         VmbusChannel *chan = bus->channels[i];
 
-        if (chan && chan->state == VMBUS_CHANNEL_OPEN) {
+        if (!chan || chan->state != VMBUS_CHANNEL_OPEN || chan->started) {
+            continue;
+        }
+        if (loaded) {
             poke(chan);
+        } else {
+            vmbus_channel_start(chan);
         }
     }
-    return true;
+    return loaded;
 }

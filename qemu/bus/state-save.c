@@ -69,6 +69,7 @@ static const VmbusBlobField ring_fields[] = {
     R(10, out_pending, U32),
     VMBUS_BLOB_LATER(11, SavedRings, signal_id, VMBUS_CONNECTION_ID_MASK),
     VMBUS_BLOB_LATER(12, SavedRings, event_flag, VMBUS_RELID_COUNT - 1),
+    VMBUS_BLOB_LATER(13, SavedRings, broken, 1),
 };
 
 #define G(tag, member, max) VMBUS_BLOB_FIELD(tag, SavedGpadl, member, max)
@@ -127,6 +128,7 @@ static void put_rings(GByteArray *blob, const VmbusChannel *chan)
         .out_pending = chan->out.pending,
         .signal_id = chan->signal_id,
         .event_flag = chan->event_flag,
+        .broken = vmbus_channel_broken(chan),
     };
     guint place = vmbus_blob_open(blob, CHANNEL_RINGS);
 
@@ -248,7 +250,11 @@ static const char *validate_rest(const VmbusBus *bus)
         if (chan->opening || chan->closing) {
             return "The bus is saved while a device opens or closes.";
         }
-        if (chan->out.write != chan->out.published) {
+        if (chan->started) {
+            return "The bus is saved while a channel is at work.";
+        }
+        if (chan->out.write != chan->out.published &&
+            !vmbus_channel_broken(chan)) {
             return "The bus is saved with packets that were not published.";
         }
     }
@@ -299,13 +305,4 @@ GByteArray *vmbus_bus_save(const VmbusBus *bus, bool delivered,
         return NULL;
     }
     return blob;
-}
-
-void vmbus_bus_quiesce(VmbusBus *bus)
-{
-    for (uint32_t i = 1; i < VMBUS_RELID_COUNT; i++) {
-        if (bus->channels[i]) {
-            vmbus_channel_flush(bus->channels[i]);
-        }
-    }
 }

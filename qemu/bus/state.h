@@ -18,8 +18,11 @@
 #define VMBUS_STATE_MAX (8u << 20)
 
 /*
- * The machine stops: shows the guest what devices have put into rings without
- * a flush, while its memory can still be marked dirty.
+ * The machine stops: stops all channels, and shows the guest what devices have
+ * put into rings without a flush, while its memory can still be marked dirty.
+ * Requests that a device has under way may end after that; before the state is
+ * saved they all have, and have flushed.  Until vmbus_bus_resume() no channel
+ * is started.
  */
 void vmbus_bus_quiesce(VmbusBus *bus);
 
@@ -46,9 +49,9 @@ GByteArray *vmbus_bus_save(const VmbusBus *bus, bool delivered,
 bool vmbus_bus_load(VmbusBus *bus, const void *data, size_t len, char **err);
 
 /*
- * The machine runs (again).  After a load this sends what was under way, and
- * signals each open channel in both directions, as a signal may have been lost
- * on the way, and returns true; otherwise it does nothing.
+ * The machine runs (again): starts the channels.  After a load this first sends
+ * what was under way, and signals each open channel in both directions, as a
+ * signal may have been lost on the way, and returns true; otherwise false.
  */
 bool vmbus_bus_resume(VmbusBus *bus);
 

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * vmbus-bridge: carries the protocol of qemu/bus on QEMU's virtual CPUs,
- * memory and main loop.  Everything here runs under the big QEMU lock.
+ * memory and main loop.  Everything here runs under the big QEMU lock, which
+ * is the bus's thread, except what a channel in an IOThread asks of the machine
+ * (bus.h): to signal, to mark memory dirty and to close a broken channel.
  */
 #include "qemu/osdep.h"
 #include "qemu/error-report.h"
-#include "qemu/event_notifier.h"
 #include "qemu/main-loop.h"
 #include "qemu/module.h"
-#include "qemu/rcu.h"
 #include "qemu/timer.h"
 #include "qapi/error.h"
 #include "hw/hotplug.h"
@@ -16,6 +16,7 @@
 #include "bus/vmbus-protocol.h"
 #include "guest-mem.h"
 #include "hv-bridge.h"
+#include "hv-listen.h"
 #include "hv-vmstate.h"
 #include "hyperv-synic.h"
 #include "trace/trace-hw_vmbus.h"
@@ -36,19 +37,11 @@ struct HvBridge {
     uint32_t msg_vp;
     uint8_t msg_sint;
 
-    GHashTable *listeners; /* connection id -> Listener */
+    HvListener *page_listener; /* of the interrupt page, or NULL */
     int64_t last_warning_ns;
 };
 
 #define HV_BRIDGE(obj) ((HvBridge *)VMBUS_BRIDGE(obj))
-
-/* The guest's signals for one channel, or for the interrupt page. */
-typedef struct Listener {
-    struct rcu_head rcu;
-    EventNotifier notifier;
-    VmbusBus *bus;
-    VmbusChannel *chan; /* NULL: for the interrupt page */
-} Listener;
 
 HvBridge *hv_bridge_find(void)
 {
@@ -185,70 +178,64 @@ static void bridge_signal(void *opaque, void *route, uint16_t flag)
     hyperv_set_event_flag(route, flag);
 }
 
-static void listener_ready(EventNotifier *notifier)
-{
-    Listener *listener = container_of(notifier, Listener, notifier);
-
-    if (event_notifier_test_and_clear(notifier)) {
-        if (listener->chan) {
-            vmbus_channel_signalled(listener->chan);
-        } else {
-            vmbus_bus_interrupt_page_signalled(listener->bus);
-        }
-    }
-}
-
-static void free_listener(Listener *listener)
-{
-    event_notifier_cleanup(&listener->notifier);
-    g_free(listener);
-}
-
-static bool bridge_listen(void *opaque, VmbusChannel *chan, uint32_t conn_id)
+static bool bridge_listen(void *opaque, VmbusChannel *chan, uint32_t conn_id,
+                          void **listener)
 {
     HvBridge *bridge = opaque;
-    Listener *listener = g_new0(Listener, 1);
 
-    listener->bus = bridge->bus;
-    listener->chan = chan;
-    if (event_notifier_init(&listener->notifier, false)) {
-        g_free(listener);
-        return false;
-    }
-    event_notifier_set_handler(&listener->notifier, listener_ready);
-    if (hyperv_set_event_flag_handler(conn_id, &listener->notifier)) {
-        event_notifier_set_handler(&listener->notifier, NULL);
-        free_listener(listener);
-        return false;
-    }
-    g_hash_table_insert(bridge->listeners, GUINT_TO_POINTER(conn_id), listener);
-    return true;
+    *listener = hv_listener_new(bridge->bus, chan, conn_id);
+    return *listener;
 }
 
-static void bridge_unlisten(void *opaque, VmbusChannel *chan, uint32_t conn_id)
+static void bridge_unlisten(void *opaque, void *listener)
 {
-    HvBridge *bridge = opaque;
-    Listener *listener =
-        g_hash_table_lookup(bridge->listeners, GUINT_TO_POINTER(conn_id));
+    hv_listener_free(listener);
+}
 
-    if (!listener) {
-        return;
-    }
-    hyperv_set_event_flag_handler(conn_id, NULL);
-    event_notifier_set_handler(&listener->notifier, NULL);
-    g_hash_table_remove(bridge->listeners, GUINT_TO_POINTER(conn_id));
-    /* A virtual CPU may be about to set the notifier. */
-    call_rcu(listener, free_listener, rcu);
+static void bridge_start(void *opaque, void *listener)
+{
+    hv_listener_start(listener);
+}
+
+static void bridge_stop(void *opaque, void *listener)
+{
+    hv_listener_stop(listener);
+}
+
+static void bridge_kick(void *opaque, void *listener)
+{
+    hv_listener_kick(listener);
+}
+
+static void bridge_call(void *opaque, void *listener, void (*fn)(void *arg),
+                        void *arg)
+{
+    hv_listener_call(listener, fn, arg);
+}
+
+static void bridge_defer_close(void *opaque, void *listener)
+{
+    hv_listener_defer_close(listener);
 }
 
 static bool bridge_listen_shared(void *opaque, uint32_t conn_id)
 {
-    return bridge_listen(opaque, NULL, conn_id);
+    HvBridge *bridge = opaque;
+
+    bridge->page_listener = hv_listener_new(bridge->bus, NULL, conn_id);
+    if (bridge->page_listener) {
+        hv_listener_start(bridge->page_listener);
+    }
+    return bridge->page_listener;
 }
 
 static void bridge_unlisten_shared(void *opaque, uint32_t conn_id)
 {
-    bridge_unlisten(opaque, NULL, conn_id);
+    HvBridge *bridge = opaque;
+
+    hv_listener_stop(bridge->page_listener);
+    hv_listener_free(bridge->page_listener);
+    bridge->page_listener = NULL;
 }
 
 static VmbusMapping *bridge_map(void *opaque, const uint64_t *gfns,
@@ -323,6 +310,11 @@ static const VmbusMachineOps bridge_ops = {
     .signal = bridge_signal,
     .listen = bridge_listen,
     .unlisten = bridge_unlisten,
+    .start = bridge_start,
+    .stop = bridge_stop,
+    .kick = bridge_kick,
+    .call = bridge_call,
+    .defer_close = bridge_defer_close,
     .listen_shared = bridge_listen_shared,
     .unlisten_shared = bridge_unlisten_shared,
     .map = bridge_map,
@@ -433,7 +425,6 @@ static void bridge_realize(DeviceState *dev, Error **errp)
     if (!claim_connections(bridge, errp)) {
         return;
     }
-    bridge->listeners = g_hash_table_new(NULL, NULL);
     bridge->bus = vmbus_bus_new(&bridge_ops, bridge);
     if (version) {
         vmbus_bus_set_max_version(bridge->bus, version);
@@ -452,7 +443,6 @@ static void bridge_unrealize(DeviceState *dev)
     vmbus_bus_free(bridge->bus);
     bridge->bus = NULL;
     drop_msg_route(bridge);
-    g_hash_table_unref(bridge->listeners);
     qemu_del_vm_change_state_handler(bridge->runstate_entry);
 }
 

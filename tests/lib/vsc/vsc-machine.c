@@ -91,21 +91,90 @@ static void op_signal(void *opaque, void *route, uint16_t flag)
     }
 }
 
-static bool op_listen(void *opaque, VmbusChannel *chan, uint32_t conn_id)
+static bool op_listen(void *opaque, VmbusChannel *chan, uint32_t conn_id,
+                      void **handle)
 {
     VscMachine *machine = opaque;
+    VscListener *listener;
 
-    return !machine->fail_listen &&
-           g_hash_table_insert(machine->listeners, GUINT_TO_POINTER(conn_id),
-                               chan);
+    if (machine->fail_listen ||
+        g_hash_table_contains(machine->listeners, GUINT_TO_POINTER(conn_id))) {
+        return false;
+    }
+    listener = g_new(VscListener, 1);
+    *listener =
+        (VscListener){.machine = machine, .chan = chan, .conn_id = conn_id};
+    g_hash_table_insert(machine->listeners, GUINT_TO_POINTER(conn_id),
+                        listener);
+    *handle = listener;
+    return true;
 }
 
-static void op_unlisten(void *opaque, VmbusChannel *chan, uint32_t conn_id)
+static void op_unlisten(void *opaque, void *handle)
 {
     VscMachine *machine = opaque;
+    VscListener *listener = handle;
 
-    g_assert_true(
-        g_hash_table_remove(machine->listeners, GUINT_TO_POINTER(conn_id)));
+    g_assert_false(listener->started);
+    g_assert_true(g_hash_table_remove(machine->listeners,
+                                      GUINT_TO_POINTER(listener->conn_id)));
+    g_free(listener);
+}
+
+/* A device may withdraw its channel when it is signalled. */
+static void wake(VscMachine *machine, VscListener *listener)
+{
+    gpointer key = GUINT_TO_POINTER(listener->conn_id);
+
+    listener->signalled = true;
+    while (listener && listener->started && !listener->waking &&
+           listener->signalled) {
+        listener->signalled = false;
+        listener->waking = true;
+        vmbus_channel_signalled(listener->chan);
+        listener = g_hash_table_lookup(machine->listeners, key);
+        if (listener) {
+            listener->waking = false;
+        }
+    }
+}
+
+static void op_start(void *opaque, void *handle)
+{
+    VscListener *listener = handle;
+
+    g_assert_false(listener->started);
+    listener->started = true;
+    if (listener->signalled) {
+        wake(opaque, listener);
+    }
+}
+
+static void op_stop(void *opaque, void *handle)
+{
+    VscListener *listener = handle;
+
+    g_assert_true(listener->started);
+    listener->started = false;
+}
+
+static void op_kick(void *opaque, void *handle)
+{
+    wake(opaque, handle);
+}
+
+static void op_call(void *opaque, void *handle, void (*fn)(void *arg),
+                    void *arg)
+{
+    fn(arg);
+}
+
+static void op_defer_close(void *opaque, void *handle)
+{
+    VscListener *listener = handle;
+
+    g_assert_false(listener->broken);
+    listener->broken = true;
 }
 
 static bool op_listen_shared(void *opaque, uint32_t conn_id)
@@ -197,6 +266,11 @@ static const VmbusMachineOps machine_ops = {
     .signal = op_signal,
     .listen = op_listen,
     .unlisten = op_unlisten,
+    .start = op_start,
+    .stop = op_stop,
+    .kick = op_kick,
+    .call = op_call,
+    .defer_close = op_defer_close,
     .listen_shared = op_listen_shared,
     .unlisten_shared = op_unlisten_shared,
     .map = op_map,
@@ -277,6 +351,7 @@ bool vsc_machine_take(VscMachine *machine, uint32_t vp, uint8_t sint,
                   machine->under_way.len);
         machine->under_way.len = 0;
         vmbus_bus_message_delivered(machine->bus, 0);
+        vsc_machine_call_ends(machine);
     }
     return true;
 }
@@ -292,19 +367,51 @@ bool vsc_machine_take_flag(VscMachine *machine, uint32_t vp, uint8_t sint,
     return set;
 }
 
+static VscListener *find_broken(VscMachine *machine)
+{
+    GHashTableIter iter;
+    gpointer value;
+
+    g_hash_table_iter_init(&iter, machine->listeners);
+    while (g_hash_table_iter_next(&iter, NULL, &value)) {
+        if (((VscListener *)value)->broken) {
+            return value;
+        }
+    }
+    return NULL;
+}
+
+void vsc_machine_settle(VscMachine *machine)
+{
+    VscListener *listener;
+
+    while ((listener = find_broken(machine))) {
+        listener->broken = false;
+        vmbus_channel_close_broken(listener->chan);
+    }
+}
+
+void vsc_machine_call_ends(VscMachine *machine)
+{
+    if (!machine->hold_broken) {
+        vsc_machine_settle(machine);
+    }
+}
+
 bool vsc_machine_signal(VscMachine *machine, uint32_t conn_id)
 {
-    VmbusChannel *chan =
+    VscListener *listener =
         g_hash_table_lookup(machine->listeners, GUINT_TO_POINTER(conn_id));
+    bool heard = listener;
 
     if (conn_id && conn_id == machine->shared_conn_id) {
         vmbus_bus_interrupt_page_signalled(machine->bus);
-        return true;
+        heard = true;
+    } else if (listener) {
+        wake(machine, listener);
     }
-    if (chan) {
-        vmbus_channel_signalled(chan);
-    }
-    return chan;
+    vsc_machine_call_ends(machine);
+    return heard;
 }
 
 void vsc_machine_reset(VscMachine *machine)

@@ -19,6 +19,19 @@ typedef struct VscSlot {
     VmbusMsg msg;
 } VscSlot;
 
+/*
+ * Somebody who listens for a channel's signals.  There is one thread, so what a
+ * channel's thread leaves to the bus's is done when the guest's call ends.
+ */
+typedef struct VscListener {
+    struct VscMachine *machine;
+    VmbusChannel *chan;
+    uint32_t conn_id;
+    bool started;
+    bool waking, signalled; /* while it was stopped or waking */
+    bool broken;            /* to be closed */
+} VscListener;
+
 /* Guest page frames are not contiguous on the host if @scattered. */
 typedef struct VscMachine {
     VmbusMachineOps ops; /* a test may take one away */
@@ -34,12 +47,13 @@ typedef struct VscMachine {
     uint32_t under_way_vp;
     uint8_t under_way_sint;
     uint64_t flags[VSC_MAX_VPS][VMBUS_SINT_COUNT][VMBUS_RELID_COUNT / 64];
-    GHashTable *listeners;   /* connection id -> VmbusChannel */
+    GHashTable *listeners;   /* connection id -> VscListener */
     uint32_t shared_conn_id; /* of the interrupt page; 0: none */
 
     /* To be set by tests. */
     bool fail_map, fail_prepare, fail_listen;
-    int fail_post; /* negative errno that post_message() returns, or 0 */
+    int fail_post;    /* negative errno that post_message() returns, or 0 */
+    bool hold_broken; /* leave broken channels to vsc_machine_settle() */
     /* The guest's interrupt handler, if not NULL: when a flag is set. */
     void (*interrupt)(void *opaque);
     void *interrupt_opaque;
@@ -70,6 +84,10 @@ bool vsc_machine_take_flag(VscMachine *machine, uint32_t vp, uint8_t sint,
                            uint16_t flag);
 /* The guest's signal-event hypercall; false if nobody listens. */
 bool vsc_machine_signal(VscMachine *machine, uint32_t conn_id);
+/* Closes the channels that were found corrupt. */
+void vsc_machine_settle(VscMachine *machine);
+/* The same, unless a test holds that back. */
+void vsc_machine_call_ends(VscMachine *machine);
 /* A machine reset: the slots, flags and the bus. */
 void vsc_machine_reset(VscMachine *machine);
 

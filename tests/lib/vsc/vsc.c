@@ -29,7 +29,11 @@ void vsc_head(VmbusMsg *msg, uint32_t type)
 
 VmbusPostResult vsc_post(Vsc *vsc, const void *msg, uint32_t len)
 {
-    return vmbus_bus_post(vsc->machine->bus, vsc->conn_id, msg, len);
+    VmbusPostResult result =
+        vmbus_bus_post(vsc->machine->bus, vsc->conn_id, msg, len);
+
+    vsc_machine_call_ends(vsc->machine);
+    return result;
 }
 
 bool vsc_next(Vsc *vsc, VmbusMsg *msg, uint32_t *len)

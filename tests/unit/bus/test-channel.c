@@ -309,6 +309,9 @@ static void test_corrupt_send(Fixture *fix, gconstpointer data)
     g_assert_cmpint(vmbus_channel_send(fix->device.chan, 6, 0, 0, &iov, 1), ==,
                     VMBUS_RING_CORRUPT);
     fixture_check(fix);
+    g_assert_cmpuint(fix->device.closed, ==, 0);
+    vsc_machine_settle(fix->machine);
+    fixture_check(fix);
     g_assert_cmpuint(fix->device.closed, ==, 1);
     g_assert_cmpstr(fix->machine->corrupt, ==,
                     "The read index of the ring to the guest is out of range.");

@@ -34,7 +34,12 @@ static void machine_unmap(void *opaque, VmbusMapping *mapping)
 {
 }
 
+static void machine_defer_close(void *opaque, void *listener)
+{
+}
+
 static const VmbusMachineOps machine = {
+    .defer_close = machine_defer_close,
     .event = machine_event,
     .mark_dirty = machine_mark_dirty,
     .unmap = machine_unmap,
@@ -130,6 +135,7 @@ static void test_write_index(void)
         g_test_skip("the two threads never ran at the same time");
     }
 
+    f.chan->broken = false;
     f.chan->state = VMBUS_CHANNEL_IDLE;
     f.chan->mapping = NULL;
     vmbus_bus_free(f.bus);

@@ -564,6 +564,13 @@ static void test_save(void)
                                        VMBUS_PKT_DATA_INBAND, 0, 0, &iov, 1),
                     ==, VMBUS_RING_OK);
     g_assert_null(vmbus_bus_save(side.bus, false, &err));
+    g_assert_cmpstr(err, ==, "The bus is saved while a channel is at work.");
+    vmbus_bus_quiesce(side.bus);
+    /* A request that ends after that, and does not flush. */
+    g_assert_cmpint(vmbus_channel_send(side.devices[0].chan,
+                                       VMBUS_PKT_DATA_INBAND, 0, 0, &iov, 1),
+                    ==, VMBUS_RING_OK);
+    g_assert_null(vmbus_bus_save(side.bus, false, &err));
     g_assert_cmpstr(err, ==,
                     "The bus is saved with packets that were not published.");
     vmbus_bus_quiesce(side.bus);
