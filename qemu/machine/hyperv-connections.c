@@ -89,7 +89,8 @@ int hyperv_set_msg_handler(uint32_t conn_id, HvMsgHandler handler, void *data)
 uint16_t hyperv_post_message_input(const struct hyperv_post_message_input *in)
 {
     uint32_t conn_id = in->connection_id & HV_CONNECTION_ID_MASK;
-    Connection *conn;
+    HvMsgHandler handler = NULL;
+    void *data = NULL;
 
     if (in->payload_size > sizeof(in->payload)) {
         return HV_STATUS_INVALID_HYPERCALL_INPUT;
@@ -97,10 +98,16 @@ uint16_t hyperv_post_message_input(const struct hyperv_post_message_input *in)
     /* A posted message is handled under the big lock, so that handlers, and
      * whoever removes them, need no lock of their own. */
     BQL_LOCK_GUARD();
-    RCU_READ_LOCK_GUARD();
-    conn = find_connection(&msg_connections, conn_id);
-    return conn ? conn->handler(in, conn->data) :
-                  HV_STATUS_INVALID_CONNECTION_ID;
+    WITH_RCU_READ_LOCK_GUARD() {
+        Connection *conn = find_connection(&msg_connections, conn_id);
+
+        if (conn) {
+            handler = conn->handler;
+            data = conn->data;
+        }
+    }
+    /* It may wait for IOThreads: not as a reader of RCU. */
+    return handler ? handler(in, data) : HV_STATUS_INVALID_CONNECTION_ID;
 }
 
 uint16_t hyperv_hcall_post_message(uint64_t param, bool fast)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Between hyperv-synic.c, which has the pages, and hyperv.c, which has the
- * SINTs that fill them.  All under the big QEMU lock.
+ * SINTs that fill them.  All under the big QEMU lock, but for what is said to be
+ * read by others.
  */
 #ifndef HW_VMBUS_HYPERV_INTERNAL_H
 #define HW_VMBUS_HYPERV_INTERNAL_H
@@ -20,6 +21,7 @@ struct SynICState {
 
     CPUState *cs;
     bool sctl_enabled;
+    bool events_on; /* that, and there is an event page; any thread reads it */
     hwaddr msg_page_addr;   /* 0: off */
     hwaddr event_page_addr; /* 0: off */
     MemoryRegion msg_page_mr;

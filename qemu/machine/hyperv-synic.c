@@ -5,6 +5,7 @@
  */
 #include "qemu/osdep.h"
 #include "qemu/module.h"
+#include "qemu/rcu.h"
 #include "qapi/error.h"
 #include "exec/address-spaces.h"
 #include "exec/memory.h"
@@ -81,6 +82,7 @@ static void synic_update(SynICState *synic, bool sctl_enable,
     move_page(&synic->msg_page_mr, &synic->msg_page_addr, msg_page_addr);
     move_page(&synic->event_page_mr, &synic->event_page_addr,
               event_page_addr);
+    qatomic_set(&synic->events_on, sctl_enable && event_page_addr);
 }
 
 void hyperv_synic_update(CPUState *cs, bool enable, hwaddr msg_page_addr,
@@ -139,6 +141,27 @@ static void remove_page(DeviceState *dev, MemoryRegion *mr)
     object_unparent(OBJECT(mr));
 }
 
+typedef struct OldSynic {
+    struct rcu_head rcu;
+    SynICState *synic; /* referenced */
+} OldSynic;
+
+static void put_synic(OldSynic *old)
+{
+    object_unref(OBJECT(old->synic));
+    g_free(old);
+}
+
+/* Whoever set an event flag just now may still be reading it. */
+static void keep_for_readers(SynICState *synic)
+{
+    OldSynic *old = g_new(OldSynic, 1);
+
+    old->synic = synic;
+    object_ref(OBJECT(synic));
+    call_rcu(old, put_synic, rcu);
+}
+
 static void synic_unrealize(DeviceState *dev)
 {
     SynICState *synic = SYNIC(dev);
@@ -153,6 +176,7 @@ static void synic_unrealize(DeviceState *dev)
     }
     remove_page(dev, &synic->msg_page_mr);
     remove_page(dev, &synic->event_page_mr);
+    keep_for_readers(synic);
 }
 
 static void synic_class_init(ObjectClass *klass, void *data)

@@ -3,7 +3,9 @@
  * What hyperv.c offers beyond QEMU's include/hw/hyperv/hyperv.h: to the
  * software Hyper-V interface, which feeds it hypercalls and EOMs, and to the
  * VMBus bridge.  All functions want the big QEMU lock held unless they say
- * otherwise.
+ * otherwise; of those in hyperv.h hyperv_set_event_flag() and
+ * hyperv_sint_route_set_sint() do not, as long as the caller has a reference to
+ * the route.
  */
 #ifndef HW_VMBUS_HYPERV_SYNIC_H
 #define HW_VMBUS_HYPERV_SYNIC_H

@@ -9,11 +9,16 @@
  * virtual CPU's thread, and Linux lets timers and VMBus share one SINT, so on
  * KVM a post runs in that thread.  The software timers run under the big QEMU
  * lock, and so do posts without KVM.
+ *
+ * Event flags are set by any thread, with or without the big lock, that holds a
+ * route.  What it reads on its way is kept for it by RCU: the wire of the line
+ * and, as its CPU can be unplugged, the SynIC.
  */
 #include "qemu/osdep.h"
 #include "qemu/event_notifier.h"
 #include "qemu/main-loop.h"
 #include "qemu/queue.h"
+#include "qemu/rcu.h"
 #include "qemu/timer.h"
 #include "system/kvm.h"
 #include "hw/core/cpu.h"
@@ -23,22 +28,28 @@
 #include "hv-soft.h"
 #include "trace/trace-hw_vmbus.h"
 
+/* KVM's end of a line. */
+typedef struct SintWire {
+    struct rcu_head rcu;
+    SintLine *line;
+    int gsi;
+    EventNotifier set_notifier;
+    EventNotifier ack_notifier; /* the guest wrote EOM or EOI */
+} SintWire;
+
 /*
  * What all routes to one SINT share.  KVM keeps one GSI for a SINT, the one
  * added last, and acknowledges that one only.
  */
 struct SintLine {
-    SynICState *synic; /* NULL once its CPU is unplugged */
+    SynICState *synic; /* NULL once its CPU is unplugged; RCU */
     uint32_t sint;
     unsigned users;
     QLIST_HEAD(, HvSintRoute) routes;
     QEMUTimer *retry_timer; /* runs while a post waits for the slot */
     int64_t retry_ns;
-
-    /* KVM only */
-    int gsi; /* -1: none */
-    EventNotifier set_notifier;
-    EventNotifier ack_notifier; /* the guest wrote EOM or EOI */
+    SintWire *wire;   /* on KVM, until its CPU is unplugged; RCU */
+    QEMUBH *raise_bh; /* raises it in the software interface */
 };
 
 /* A message accepted by hyperv_post_msg() on its way into the slot. */
@@ -62,39 +73,37 @@ struct HvSintRoute {
     bool post_cancelled;
 };
 
-typedef struct SetSint {
-    CPUState *cs; /* referenced */
-    uint32_t sint;
-} SetSint;
-
-static void set_sint_bh(void *opaque)
+/* Without the big lock; many calls before it runs are one. */
+static void raise_bh(void *opaque)
 {
-    g_autofree SetSint *s = opaque;
+    SintLine *line = opaque;
 
-    hv_soft_set_sint(s->cs, s->sint);
-    object_unref(OBJECT(s->cs));
+    if (line->synic) {
+        hv_soft_set_sint(line->synic->cs, line->sint);
+    }
 }
 
 static int raise_line(SintLine *line)
 {
-    SetSint *s;
+    SynICState *synic;
+    SintWire *wire;
 
-    if (!line->synic) {
+    RCU_READ_LOCK_GUARD();
+    synic = qatomic_rcu_read(&line->synic);
+    wire = qatomic_rcu_read(&line->wire);
+    if (!synic) {
         return -ENXIO;
     }
-    if (line->gsi >= 0) {
-        return event_notifier_set(&line->set_notifier);
+    if (wire) {
+        return event_notifier_set(&wire->set_notifier);
     }
     if (!hv_soft_enabled()) {
         return -ENOSYS;
     }
     if (bql_locked()) {
-        return hv_soft_set_sint(line->synic->cs, line->sint);
+        return hv_soft_set_sint(synic->cs, line->sint);
     }
-    s = g_new(SetSint, 1);
-    *s = (SetSint) { line->synic->cs, line->sint };
-    object_ref(OBJECT(s->cs));
-    aio_bh_schedule_oneshot(qemu_get_aio_context(), set_sint_bh, s);
+    qemu_bh_schedule(line->raise_bh);
     return 0;
 }
 
@@ -255,7 +264,7 @@ static void retry_posts(SintLine *line)
 static void ack_handler(EventNotifier *notifier)
 {
     event_notifier_test_and_clear(notifier);
-    retry_posts(container_of(notifier, SintLine, ack_notifier));
+    retry_posts(container_of(notifier, SintWire, ack_notifier)->line);
 }
 
 static bool has_waiting(SintLine *line)
@@ -309,7 +318,7 @@ int hyperv_synic_deliver(CPUState *cs, uint32_t sint,
 
 static bool event_page_on(SynICState *synic)
 {
-    return synic && synic->sctl_enabled && synic->event_page_addr;
+    return synic && qatomic_read(&synic->events_on);
 }
 
 static void event_page_dirty(SynICState *synic, uint32_t sint)
@@ -321,12 +330,14 @@ static void event_page_dirty(SynICState *synic, uint32_t sint)
 
 int hyperv_set_event_flag(HvSintRoute *route, unsigned eventno)
 {
-    SynICState *synic = route->line->synic;
     uint32_t sint = route->line->sint;
+    SynICState *synic;
 
     if (eventno >= HV_EVENT_FLAGS_COUNT) {
         return -EINVAL;
     }
+    RCU_READ_LOCK_GUARD();
+    synic = qatomic_rcu_read(&route->line->synic);
     if (!event_page_on(synic)) {
         return -ENXIO;
     }
@@ -368,58 +379,74 @@ static int add_kvm_route(uint32_t vcpu, uint32_t sint)
     return virq;
 }
 
+static void free_wire(SintWire *wire)
+{
+    event_notifier_cleanup(&wire->ack_notifier);
+    event_notifier_cleanup(&wire->set_notifier);
+    g_free(wire);
+}
+
+/* NULL if the notifiers or a GSI can't be had. */
+static SintWire *new_wire(SintLine *line)
+{
+    SintWire *wire = g_new0(SintWire, 1);
+
+    wire->line = line;
+    if (event_notifier_init(&wire->set_notifier, false)) {
+        g_free(wire);
+        return NULL;
+    }
+    if (event_notifier_init(&wire->ack_notifier, false)) {
+        event_notifier_cleanup(&wire->set_notifier);
+        g_free(wire);
+        return NULL;
+    }
+    wire->gsi = add_kvm_route(hyperv_vp_index(line->synic->cs), line->sint);
+    if (wire->gsi < 0) {
+        free_wire(wire);
+        return NULL;
+    }
+    return wire;
+}
+
 /* Gives @line its GSI and notifiers; the GSI is valid whether the guest has
  * its SynIC enabled yet or not. */
-static int connect_line(SintLine *line)
+static bool connect_line(SintLine *line)
 {
-    /* With a split irqchip QEMU would wait for an EOI that it never sees. */
-    EventNotifier *ack = kvm_irqchip_is_split() ? NULL : &line->ack_notifier;
-    int r;
+    SintWire *wire = new_wire(line);
+    EventNotifier *ack;
 
-    r = event_notifier_init(&line->set_notifier, false);
-    if (r) {
-        return r;
+    if (!wire) {
+        return false;
     }
-    r = event_notifier_init(&line->ack_notifier, false);
-    if (r) {
-        goto err_set;
+    /* With a split irqchip QEMU would wait for an EOI that it never sees. */
+    ack = kvm_irqchip_is_split() ? NULL : &wire->ack_notifier;
+    if (kvm_irqchip_add_irqfd_notifier_gsi(kvm_state, &wire->set_notifier, ack,
+                                           wire->gsi)) {
+        kvm_irqchip_release_virq(kvm_state, wire->gsi);
+        free_wire(wire);
+        return false;
     }
-    r = add_kvm_route(hyperv_vp_index(line->synic->cs), line->sint);
-    if (r < 0) {
-        goto err_ack;
-    }
-    line->gsi = r;
-    r = kvm_irqchip_add_irqfd_notifier_gsi(kvm_state, &line->set_notifier, ack,
-                                           line->gsi);
-    if (r) {
-        goto err_gsi;
-    }
-    event_notifier_set_handler(&line->ack_notifier, ack_handler);
-    return 0;
-err_gsi:
-    kvm_irqchip_release_virq(kvm_state, line->gsi);
-    line->gsi = -1;
-err_ack:
-    event_notifier_cleanup(&line->ack_notifier);
-err_set:
-    event_notifier_cleanup(&line->set_notifier);
-    return r;
+    event_notifier_set_handler(&wire->ack_notifier, ack_handler);
+    line->wire = wire;
+    return true;
 }
 
 static void disconnect_line(SintLine *line)
 {
-    if (line->gsi < 0) {
+    SintWire *wire = line->wire;
+
+    if (!wire) {
         return;
     }
-    kvm_irqchip_remove_irqfd_notifier_gsi(kvm_state, &line->set_notifier,
-                                          line->gsi);
-    kvm_irqchip_release_virq(kvm_state, line->gsi);
+    qatomic_set(&line->wire, NULL);
+    kvm_irqchip_remove_irqfd_notifier_gsi(kvm_state, &wire->set_notifier,
+                                          wire->gsi);
+    kvm_irqchip_release_virq(kvm_state, wire->gsi);
     /* Or KVM goes on naming the GSI as the SINT's. */
     kvm_irqchip_commit_routes(kvm_state);
-    line->gsi = -1;
-    event_notifier_set_handler(&line->ack_notifier, NULL);
-    event_notifier_cleanup(&line->ack_notifier);
-    event_notifier_cleanup(&line->set_notifier);
+    event_notifier_set_handler(&wire->ack_notifier, NULL);
+    call_rcu(wire, free_wire, rcu);
 }
 
 static SintLine *get_line(SynICState *synic, uint32_t sint)
@@ -430,14 +457,14 @@ static SintLine *get_line(SynICState *synic, uint32_t sint)
         line = g_new0(SintLine, 1);
         line->synic = synic;
         line->sint = sint;
-        line->gsi = -1;
         QLIST_INIT(&line->routes);
-        if (kvm_enabled() && connect_line(line)) {
+        if (kvm_enabled() && !connect_line(line)) {
             g_free(line);
             return NULL;
         }
         line->retry_timer = timer_new_ns(QEMU_CLOCK_VIRTUAL, retry_timer,
                                          line);
+        line->raise_bh = qemu_bh_new(raise_bh, line);
         synic->lines[sint] = line;
     }
     line->users++;
@@ -454,6 +481,7 @@ static void put_line(SintLine *line)
     }
     disconnect_line(line);
     timer_free(line->retry_timer);
+    qemu_bh_delete(line->raise_bh);
     g_free(line);
 }
 
@@ -463,7 +491,7 @@ void hyperv_sint_line_unplug(SintLine *line)
     HvSintRoute *route;
 
     disconnect_line(line);
-    line->synic = NULL;
+    qatomic_set(&line->synic, NULL);
     QLIST_FOREACH(route, &line->routes, link) {
         if (route->post_state == POST_QUEUED ||
             route->post_state == POST_WAITING) {
