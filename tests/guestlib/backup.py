@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A guest with a disk, something that writes to it, and a backup daemon."""
+import os
+import shutil
+import subprocess
+import time
+
+from guestlib.machine import SCALE
+from guestlib.paths import GUEST, vmbus_devices
+
+DISK_BYTES = 64 << 20
+RECORD = 16
+# How each daemon is started in the foreground.
+DAEMONS = {'debian': 'hv_vss_daemon --no-daemon',
+           'agent': 'hv-vss-agent --foreground'}
+OPTIONS = {'initramfs': 'initramfs-backup'}
+
+
+def missing(daemon):
+    """Why that daemon cannot run, or None."""
+    if daemon == 'agent' and not (GUEST / 'bin/hv-vss-agent').exists():
+        return 'build/guest/bin/hv-vss-agent has not been built'
+    return None
+
+
+def devices():
+    """Those of every machine, and the services that are tested here."""
+    common = vmbus_devices()
+    for name in 'hv-timesync', 'hv-vss':
+        if name not in common:
+            common += ['-device', name]
+    return common
+
+
+def make_disk(path):
+    with open(path, 'wb') as disk:
+        disk.truncate(DISK_BYTES)
+    subprocess.run(['mkfs.ext4', '-q', '-F', path], check=True,
+                   env={**os.environ, 'PATH': os.environ['PATH'] +
+                        ':/usr/sbin:/sbin'})
+    return path
+
+
+def drive(path):
+    """Options of a machine that has that disk."""
+    return ['-drive', f'if=none,id=disk,format=raw,file={path}',
+            '-device', 'virtio-blk-pci,drive=disk']
+
+
+def tool(*command):
+    """A program of e2fsprogs; returns its exit code and all that it says."""
+    done = subprocess.run(command, capture_output=True, text=True, env={
+        **os.environ, 'PATH': os.environ['PATH'] + ':/usr/sbin:/sbin'})
+    return done.returncode, done.stdout + done.stderr
+
+
+class Backup:
+    """What is on the disk of a machine, and what becomes of it."""
+
+    def __init__(self, make, daemon=None, folder=None, extra=(), **options):
+        self.disk = None
+        self.machine = make(devices=devices(), extra=[], **OPTIONS, **options)
+        self.folder = folder or self.machine.folder
+        self.disk = self.folder / 'disk'
+        make_disk(self.disk)
+        self.machine.command += [*drive(self.disk), *extra]
+        self.daemon = daemon
+
+    def boot(self):
+        self.machine.boot()
+        self.machine.wait_ready()
+        self.mount()
+        if self.daemon:
+            self.start_daemon()
+        return self
+
+    def mount(self):
+        self.machine.run('mkdir -p /data && mount -t ext4 /dev/vda /data')
+
+    def run(self, command, **options):
+        return self.machine.run(command, **options)
+
+    def start_daemon(self):
+        """Returns when it has registered with the kernel."""
+        before = self.registrations()
+        self.run(f'{DAEMONS[self.daemon]} >/tmp/daemon.log 2>&1 & '
+                 'echo $! >/tmp/daemon.pid')
+        deadline = time.monotonic() + 30 * SCALE
+        while self.registrations() == before:
+            assert time.monotonic() < deadline, self.run('cat /tmp/daemon.log')
+            time.sleep(0.1)
+
+    def registrations(self):
+        return int(self.run('dmesg | grep -c "VSS: userspace daemon" || true'))
+
+    def kill_daemon(self, signal='KILL'):
+        self.run(f'kill -{signal} $(cat /tmp/daemon.pid)')
+
+    def start_writer(self):
+        self.run('write-sequence /data/log >/tmp/writer.log 2>&1 & '
+                 'echo $! >/tmp/writer.pid')
+        self.wait_progress()
+
+    def records(self):
+        """How many the writer has written."""
+        return int(self.run('stat -c %s /data/log 2>/dev/null || echo 0')) // \
+            RECORD
+
+    def wait_progress(self, timeout=30 * SCALE):
+        """Until the writer has written more; returns how long it took."""
+        start, before = time.monotonic(), self.records()
+        while self.records() == before:
+            assert time.monotonic() - start < timeout, 'the writer hangs'
+            time.sleep(0.05)
+        return time.monotonic() - start
+
+    def stands_still(self, seconds=1.5):
+        before = self.records()
+        time.sleep(seconds)
+        return self.records() == before
+
+    def vss(self):
+        return self.machine.qmp.execute('query-vmbus-vss')
+
+    def wait_state(self, *states, timeout=60 * SCALE):
+        deadline = time.monotonic() + timeout
+        while True:
+            info = self.vss()
+            if info['state'] in states:
+                return info
+            assert time.monotonic() < deadline, info
+            time.sleep(0.05)
+
+    def freeze(self, hold_ms=60000, timeout_ms=60000):
+        """Over QMP; returns the job's number."""
+        job = self.machine.qmp.execute('vmbus-vss-freeze', {
+            'hold-ms': hold_ms, 'timeout-ms': timeout_ms})['job']
+        info = self.wait_state('frozen', 'failed', 'thawing')
+        assert info['state'] == 'frozen', info
+        return job
+
+    def thaw(self):
+        self.machine.qmp.execute('vmbus-vss-thaw')
+        info = self.wait_state('idle', 'failed')
+        assert info['state'] == 'idle', info
+
+    # The disk, seen from the host.
+
+    def copy(self):
+        path = self.folder / f'copy-{time.monotonic_ns()}'
+        shutil.copyfile(self.disk, path)
+        return path
+
+
+def needs_recovery(copy):
+    code, text = tool('dumpe2fs', '-h', str(copy))
+    assert code == 0, text
+    return 'needs_recovery' in text
+
+
+def assert_clean(copy):
+    """fsck finds nothing to do, and no journal to replay."""
+    assert not needs_recovery(copy)
+    code, text = tool('e2fsck', '-f', '-n', str(copy))
+    assert code == 0, text
+    assert 'journal' not in text, text
+
+
+def records_in(copy):
+    """The numbers in the writer's file; each must be whole and in order."""
+    dump = copy.with_name(copy.name + '.log')
+    code, text = tool('debugfs', '-R', f'dump /log {dump}', str(copy))
+    assert code == 0 and dump.exists(), text
+    data = dump.read_bytes()
+    assert len(data) % RECORD == 0
+    for number in range(len(data) // RECORD):
+        record = data[number * RECORD:(number + 1) * RECORD]
+        assert record == b'%015d\n' % number, (number, record)
+    return len(data) // RECORD
