@@ -135,11 +135,20 @@ crash_prepare() { # VERSION...
     done
 }
 
+# hv-vss-agent for guests, in build/guest/bin: static, because an initial file
+# system has no C library.
+agent_prepare() {
+    mkdir -p "$OUT/guest/bin"
+    step vss-agent "backup agent for guests" \
+        gcc -std=gnu11 -D_GNU_SOURCE -O2 -Wall -Werror -static -s \
+        -o "$OUT/guest/bin/hv-vss-agent" "$TOP"/guest-agent-vss/*.c
+}
+
 # For backups, in build/guest/VERSION/initramfs-backup: a file system on a
-# disk, what writes to it, Debian's daemon and, once it is built, our own.
+# disk, what writes to it, Debian's daemon and our own.
 backup_prepare() { # VERSION...
     local version dir arguments
-    mkdir -p "$OUT/guest/bin"
+    agent_prepare
     step write-sequence "program that writes while a backup is made" \
         gcc -O2 -Wall -Werror -static -o "$OUT/guest/bin/write-sequence" \
         "$TOP/scripts/guest/write-sequence.c"
@@ -148,11 +157,8 @@ backup_prepare() { # VERSION...
     arguments+=(--module virtio_pci --module virtio_blk --module ext4
         --module crc32c_generic
         --program "/sbin/hv_vss_daemon=$PACKAGE_DIR/usr/sbin/hv_vss_daemon"
-        --file "/bin/write-sequence=$OUT/guest/bin/write-sequence")
-    if [[ -x $OUT/guest/bin/hv-vss-agent ]]; then
-        arguments+=(--file
-            "/sbin/hv-vss-agent=$OUT/guest/bin/hv-vss-agent")
-    fi
+        --file "/bin/write-sequence=$OUT/guest/bin/write-sequence"
+        --file "/sbin/hv-vss-agent=$OUT/guest/bin/hv-vss-agent")
     for version in "$@"; do
         dir=$OUT/guest/$version
         guest_kernel "$version"
