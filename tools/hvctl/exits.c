@@ -17,6 +17,10 @@ const HvctlExitInfo hvctl_exits[] = {
     {HVCTL_COMMAND, "the command given with --run failed"},
     {HVCTL_LOST, "the freeze ended before the command given with --run"},
     {HVCTL_NOT_THAWED, "the guest has not confirmed that it thawed"},
+    {HVCTL_NO_KEY, "the guest has no such key"},
+    {HVCTL_EXISTS, "the guest has such a file already"},
+    {HVCTL_STOPPED, "the copy stopped, and can be resumed"},
+    {HVCTL_FILE, "the file cannot be read, or changed while it was copied"},
 };
 
 const unsigned hvctl_exit_count = G_N_ELEMENTS(hvctl_exits);

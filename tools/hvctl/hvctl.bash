@@ -12,14 +12,15 @@ _hvctl()
         mapfile -t COMPREPLY < <(compgen -f -- "$cur")
         return
         ;;
-    --timeout | --message | --hold | --run)
+    --timeout | --message | --hold | --run | --address | --gateway | --dns | \
+        --resume | --cancel)
         return
         ;;
     esac
     for ((i = 1; i < COMP_CWORD; i++)); do
         case ${COMP_WORDS[i]} in
         status | heartbeat | shutdown | timesync | snapshot-freeze | \
-            snapshot-thaw | vss-status | host-check)
+            snapshot-thaw | vss-status | kvp | ip | copy | host-check)
             command=${COMP_WORDS[i]}
             break
             ;;
@@ -28,12 +29,36 @@ _hvctl()
     case $command in
     '')
         words="status heartbeat shutdown timesync snapshot-freeze"
-        words+=" snapshot-thaw vss-status host-check $common --version"
+        words+=" snapshot-thaw vss-status kvp ip copy host-check $common"
+        words+=" --version"
         ;;
     heartbeat) words="$common --watch" ;;
     shutdown) words="$common --reboot --force --wait --message" ;;
     timesync) words="$common --sync" ;;
     snapshot-freeze) words="$common --hold --run" ;;
+    kvp)
+        case $prev in
+        kvp) words="list get set delete" ;;
+        list | get | set | delete)
+            words="external guest auto auto-external auto-internal"
+            ;;
+        *) words="$common --direct --number" ;;
+        esac
+        ;;
+    ip)
+        if [[ $prev == ip ]]; then
+            words="get set"
+        else
+            words="$common --dhcp --address --gateway --dns"
+        fi
+        ;;
+    copy)
+        words="$common --overwrite --create-path --progress --resume --cancel"
+        if [[ $cur != -* ]]; then
+            mapfile -t COMPREPLY < <(compgen -f -- "$cur")
+            return
+        fi
+        ;;
     host-check) words="$common --device" ;;
     *) words=$common ;;
     esac

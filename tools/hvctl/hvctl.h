@@ -24,6 +24,10 @@ typedef enum HvctlExit {
     HVCTL_COMMAND = 12,
     HVCTL_LOST = 13,
     HVCTL_NOT_THAWED = 14,
+    HVCTL_NO_KEY = 15,
+    HVCTL_EXISTS = 16,
+    HVCTL_STOPPED = 17,
+    HVCTL_FILE = 18,
 } HvctlExit;
 
 typedef struct HvctlExitInfo {
@@ -50,6 +54,15 @@ typedef struct HvctlOptions {
     bool sync;      /* timesync */
     double hold;    /* snapshot-freeze: seconds; negative: the default */
     char *run;      /* a command for the shell */
+    char **args;    /* what follows the command's name; ends with NULL */
+    bool direct;    /* kvp get */
+    bool number;    /* kvp set */
+    bool dhcp;      /* ip set */
+    char **addresses, **gateways, **dns;
+    bool overwrite; /* copy */
+    bool create_path;
+    bool progress;
+    int64_t resume, cancel; /* numbers of copies; 0: none */
     double timeout; /* seconds; 0: none; negative: the command's default */
 } HvctlOptions;
 
@@ -61,6 +74,7 @@ typedef int HvctlCommand(const HvctlOptions *options, GError **error);
 HvctlCommand hvctl_status, hvctl_heartbeat, hvctl_shutdown, hvctl_host_check;
 HvctlCommand hvctl_timesync, hvctl_vss_status, hvctl_snapshot_freeze,
     hvctl_snapshot_thaw;
+HvctlCommand hvctl_kvp, hvctl_ip, hvctl_copy_file;
 
 /* Prints the object that @builder has made, as one line or indented. */
 void hvctl_print_json(JsonBuilder *builder, bool indented);

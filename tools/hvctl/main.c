@@ -4,20 +4,22 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "hvctl.h"
 
 static HvctlOptions options = {.timeout = -1, .hold = -1};
 static gboolean opt_json, opt_version, opt_watch, opt_reboot, opt_force,
-    opt_wait, opt_sync;
+    opt_wait, opt_sync, opt_direct, opt_number, opt_dhcp, opt_overwrite,
+    opt_create_path, opt_progress;
 
 static const GOptionEntry common_entries[] = {
     {"qmp", 0, 0, G_OPTION_ARG_FILENAME, &options.qmp,
      "QMP socket: a path, or tcp:HOST:PORT (default: $HVCTL_QMP)", "PATH"},
     {"json", 0, 0, G_OPTION_ARG_NONE, &opt_json, "Print JSON", NULL},
     {"timeout", 0, 0, G_OPTION_ARG_DOUBLE, &options.timeout,
-     "Give up after S seconds; 0: never (default: 10; shutdown and "
-     "snapshot-freeze 60)",
+     "Give up after S seconds; 0: never (default: 10; shutdown, "
+     "snapshot-freeze and copy 60)",
      "S"},
     G_OPTION_ENTRY_NULL,
 };
@@ -68,29 +70,70 @@ static const GOptionEntry freeze_entries[] = {
     G_OPTION_ENTRY_NULL,
 };
 
+static const GOptionEntry kvp_entries[] = {
+    {"direct", 0, 0, G_OPTION_ARG_NONE, &opt_direct,
+     "get: ask the guest for the key, and do not list the pool", NULL},
+    {"number", 0, 0, G_OPTION_ARG_NONE, &opt_number,
+     "set: the value is a number of 32 bits", NULL},
+    G_OPTION_ENTRY_NULL,
+};
+
+static const GOptionEntry ip_entries[] = {
+    {"dhcp", 0, 0, G_OPTION_ARG_NONE, &opt_dhcp, "set: use DHCP", NULL},
+    {"address", 0, 0, G_OPTION_ARG_STRING_ARRAY, &options.addresses,
+     "set: an address with its mask or prefix; may be given again",
+     "ADDRESS/SUBNET"},
+    {"gateway", 0, 0, G_OPTION_ARG_STRING_ARRAY, &options.gateways,
+     "set: a default gateway; may be given again", "ADDRESS"},
+    {"dns", 0, 0, G_OPTION_ARG_STRING_ARRAY, &options.dns,
+     "set: a name server; may be given again", "ADDRESS"},
+    G_OPTION_ENTRY_NULL,
+};
+
+static const GOptionEntry copy_entries[] = {
+    {"overwrite", 0, 0, G_OPTION_ARG_NONE, &opt_overwrite,
+     "Overwrite a file that is there", NULL},
+    {"create-path", 0, 0, G_OPTION_ARG_NONE, &opt_create_path,
+     "Create directories that are missing", NULL},
+    {"progress", 0, 0, G_OPTION_ARG_NONE, &opt_progress,
+     "Draw the progress bar even if nobody is at a terminal", NULL},
+    {"resume", 0, 0, G_OPTION_ARG_INT64, &options.resume,
+     "Go on with a copy that stopped", "JOB"},
+    {"cancel", 0, 0, G_OPTION_ARG_INT64, &options.cancel, "Cancel a copy",
+     "JOB"},
+    G_OPTION_ENTRY_NULL,
+};
+
 static const struct {
     const char *name;
     const char *summary;
     HvctlCommand *run;
     bool needs_qmp;
     const GOptionEntry *entries;
+    const char *arguments; /* NULL: it takes none */
 } commands[] = {
     {"status", "Show the bus, its devices and their channels.", hvctl_status,
-     true, no_entries},
+     true, no_entries, NULL},
     {"heartbeat", "Show whether the guest answers heartbeats.", hvctl_heartbeat,
-     true, heartbeat_entries},
+     true, heartbeat_entries, NULL},
     {"shutdown", "Ask the guest to power off or to restart.", hvctl_shutdown,
-     true, shutdown_entries},
+     true, shutdown_entries, NULL},
     {"timesync", "Show whether the guest gets the time, or set its clock.",
-     hvctl_timesync, true, timesync_entries},
+     hvctl_timesync, true, timesync_entries, NULL},
     {"snapshot-freeze", "Freeze the guest's file systems for a backup.",
-     hvctl_snapshot_freeze, true, freeze_entries},
+     hvctl_snapshot_freeze, true, freeze_entries, NULL},
     {"snapshot-thaw", "Thaw the guest's file systems.", hvctl_snapshot_thaw,
-     true, no_entries},
+     true, no_entries, NULL},
     {"vss-status", "Show whether the guest is frozen, and why not.",
-     hvctl_vss_status, true, no_entries},
+     hvctl_vss_status, true, no_entries, NULL},
+    {"kvp", "List, get, set and delete keys and values of the guest.",
+     hvctl_kvp, true, kvp_entries, "list|get|set|delete POOL [KEY [VALUE]]"},
+    {"ip", "Get and change IP settings of the guest.", hvctl_ip, true,
+     ip_entries, "get|set ADAPTER"},
+    {"copy", "Copy a file into the guest.", hvctl_copy_file, true, copy_entries,
+     "FILE GUEST-PATH"},
     {"host-check", "Show whether this host's KVM can carry VMBus.",
-     hvctl_host_check, false, host_check_entries},
+     hvctl_host_check, false, host_check_entries, NULL},
 };
 
 static void append_exits(GString *text)
@@ -126,7 +169,7 @@ static GOptionContext *main_context(void)
 
 static GOptionContext *command_context(size_t index)
 {
-    GOptionContext *context = g_option_context_new(NULL);
+    GOptionContext *context = g_option_context_new(commands[index].arguments);
     g_autoptr(GString) text = g_string_new(NULL);
 
     append_exits(text);
@@ -181,6 +224,17 @@ static bool parse(GOptionContext *context, int *argc, char ***argv, int *code)
     return false;
 }
 
+/* GLib leaves it there if what follows begins with a dash. */
+static void drop_separator(char **argv)
+{
+    while (*argv && strcmp(*argv, "--") != 0) {
+        argv++;
+    }
+    for (; *argv; argv++) {
+        argv[0] = argv[1];
+    }
+}
+
 /* After the command's own options are read. */
 static int run(size_t index)
 {
@@ -193,6 +247,12 @@ static int run(size_t index)
     options.force = opt_force;
     options.wait = opt_wait;
     options.sync = opt_sync;
+    options.direct = opt_direct;
+    options.number = opt_number;
+    options.dhcp = opt_dhcp;
+    options.overwrite = opt_overwrite;
+    options.create_path = opt_create_path;
+    options.progress = opt_progress;
     /* -1 is what stands there if none was given. */
     if (!isfinite(options.timeout) || options.timeout > 1e9 ||
         (options.timeout < 0 && options.timeout != -1)) {
@@ -240,9 +300,11 @@ int main(int argc, char **argv)
         if (!parse(command_context(i), &argc, &argv, &code)) {
             return code;
         }
-        if (argc > 1) {
+        if (argc > 1 && !commands[i].arguments) {
             return usage("unexpected argument %s.", argv[1]);
         }
+        drop_separator(argv);
+        options.args = argv + 1;
         return run(i);
     }
     return usage("unknown command %s; hvctl --help lists the commands.",

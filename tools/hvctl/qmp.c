@@ -158,10 +158,32 @@ static JsonObject *receive(Qmp *qmp, GError **error)
     return json_node_dup_object(root);
 }
 
-static bool send_all(Qmp *qmp, const char *text, gsize len, GError **error)
+/* With the descriptor @fd beside the first byte, unless it is -1. */
+static ssize_t send_some(Qmp *qmp, const char *text, gsize len, int fd)
+{
+    union {
+        struct cmsghdr head;
+        char space[CMSG_SPACE(sizeof(int))];
+    } control = {0};
+    struct iovec iov = {(char *)text, len};
+    struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
+
+    if (fd >= 0) {
+        msg.msg_control = &control;
+        msg.msg_controllen = sizeof(control.space);
+        control.head.cmsg_level = SOL_SOCKET;
+        control.head.cmsg_type = SCM_RIGHTS;
+        control.head.cmsg_len = CMSG_LEN(sizeof(int));
+        memcpy(CMSG_DATA(&control.head), &fd, sizeof(int));
+    }
+    return sendmsg(qmp->fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
+static bool send_all(Qmp *qmp, const char *text, gsize len, int fd,
+                     GError **error)
 {
     while (len) {
-        ssize_t n = send(qmp->fd, text, len, MSG_DONTWAIT | MSG_NOSIGNAL);
+        ssize_t n = send_some(qmp, text, len, fd);
 
         if (n < 0 && errno != EAGAIN && errno != EINTR) {
             return ended(qmp, error);
@@ -172,6 +194,7 @@ static bool send_all(Qmp *qmp, const char *text, gsize len, GError **error)
             }
             continue;
         }
+        fd = -1;
         text += n;
         len -= n;
     }
@@ -179,7 +202,7 @@ static bool send_all(Qmp *qmp, const char *text, gsize len, GError **error)
 }
 
 static bool send_command(Qmp *qmp, const char *command, JsonNode *arguments,
-                         GError **error)
+                         int fd, GError **error)
 {
     g_autoptr(JsonBuilder) builder = json_builder_new();
     g_autoptr(JsonGenerator) generator = json_generator_new();
@@ -201,16 +224,16 @@ static bool send_command(Qmp *qmp, const char *command, JsonNode *arguments,
     json_generator_set_root(generator, root);
     text = json_generator_to_data(generator, NULL);
     line = g_strconcat(text, "\r\n", NULL);
-    return send_all(qmp, line, strlen(line), error);
+    return send_all(qmp, line, strlen(line), fd, error);
 }
 
-JsonNode *qmp_execute(Qmp *qmp, const char *command, JsonNode *arguments,
-                      const char **class, GError **error)
+static JsonNode *execute(Qmp *qmp, const char *command, JsonNode *arguments,
+                         int fd, const char **class, GError **error)
 {
     if (class) {
         *class = NULL;
     }
-    if (!send_command(qmp, command, arguments, error)) {
+    if (!send_command(qmp, command, arguments, fd, error)) {
         return NULL;
     }
     for (;;) {
@@ -247,6 +270,34 @@ JsonNode *qmp_execute(Qmp *qmp, const char *command, JsonNode *arguments,
     }
 }
 
+JsonNode *qmp_execute(Qmp *qmp, const char *command, JsonNode *arguments,
+                      const char **class, GError **error)
+{
+    return execute(qmp, command, arguments, -1, class, error);
+}
+
+bool qmp_pass_fd(Qmp *qmp, const char *name, int fd, GError **error)
+{
+    GSocket *sock = g_socket_connection_get_socket(qmp->connection);
+    g_autoptr(JsonBuilder) builder = json_builder_new();
+    g_autoptr(JsonNode) result = NULL;
+
+    if (g_socket_get_family(sock) != G_SOCKET_FAMILY_UNIX) {
+        g_set_error(error, HVCTL_ERROR, HVCTL_USAGE,
+                    "%s is no UNIX socket, and a file cannot be passed over "
+                    "it.",
+                    qmp->address);
+        return false;
+    }
+    json_builder_begin_object(builder);
+    json_builder_set_member_name(builder, "fdname");
+    json_builder_add_string_value(builder, name);
+    json_builder_end_object(builder);
+    result =
+        execute(qmp, "getfd", json_builder_get_root(builder), fd, NULL, error);
+    return result;
+}
+
 JsonObject *qmp_next_event(Qmp *qmp, GError **error)
 {
     JsonObject *message = g_queue_pop_head(&qmp->events);
@@ -271,8 +322,7 @@ void qmp_drop_events(Qmp *qmp, const char *name)
         GList *next = link->next;
         JsonObject *event = link->data;
 
-        if (!name ||
-            !g_strcmp0(hvctl_get_string(event, "event", NULL), name)) {
+        if (!name || !g_strcmp0(hvctl_get_string(event, "event", NULL), name)) {
             json_object_unref(event);
             g_queue_delete_link(&qmp->events, link);
         }

@@ -38,6 +38,12 @@ JsonNode *qmp_execute(Qmp *qmp, const char *command, JsonNode *arguments,
                       const char **class, GError **error);
 
 /*
+ * Gives QEMU a descriptor, under a @name for commands; the caller closes its
+ * own.  False with *@error, for one if the connection is not to a UNIX socket.
+ */
+bool qmp_pass_fd(Qmp *qmp, const char *name, int fd, GError **error);
+
+/*
  * Next event, from the queue or the socket; the caller unrefs it.  NULL with
  * *@error when time is over or the connection ended: then qmp_ended() is
  * true.

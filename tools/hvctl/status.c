@@ -54,6 +54,14 @@ static const char *const vss_members[] = {
     "thaws-refused", "late-answers",
 };
 
+static const char *const kvp_members[] = {
+    "state", "framework-version", "message-version",
+    "jobs",  "answer-missing",    "requests",
+};
+static const char *const fcopy_members[] = {
+    "state", "framework-version", "message-version", "copies", "job",
+};
+
 /* What a device has beside its channels, if QEMU tells it. */
 static const struct {
     const char *name;
@@ -65,6 +73,8 @@ static const struct {
     {"shutdown", shutdown_members, G_N_ELEMENTS(shutdown_members)},
     {"timesync", timesync_members, G_N_ELEMENTS(timesync_members)},
     {"vss", vss_members, G_N_ELEMENTS(vss_members)},
+    {"kvp", kvp_members, G_N_ELEMENTS(kvp_members)},
+    {"fcopy", fcopy_members, G_N_ELEMENTS(fcopy_members)},
 };
 
 #define COPY(builder, from, members)                                           \
@@ -202,6 +212,10 @@ static void print_services(JsonObject *device)
     JsonObject *shutdown = hvctl_get_object(device, "shutdown");
     JsonObject *timesync = hvctl_get_object(device, "timesync");
     JsonObject *vss = hvctl_get_object(device, "vss");
+    /* Services that do nothing until they are told to. */
+    static const struct {
+        const char *name, *title;
+    } waiting[] = {{"kvp", "Keys and values"}, {"fcopy", "File copy"}};
 
     if (heartbeat) {
         printf("Heartbeat: %s, applications %s, sequence %" PRId64,
@@ -229,6 +243,15 @@ static void print_services(JsonObject *device)
                hvctl_get_string(vss, "state", "unknown"),
                hvctl_get_string(vss, "service", "unknown"),
                hvctl_get_string(vss, "message-version", "not agreed yet"));
+    }
+    for (size_t i = 0; i < G_N_ELEMENTS(waiting); i++) {
+        JsonObject *part = hvctl_get_object(device, waiting[i].name);
+
+        if (part) {
+            printf("%s: %s, message version %s\n", waiting[i].title,
+                   hvctl_get_string(part, "state", "unknown"),
+                   hvctl_get_string(part, "message-version", "not agreed yet"));
+        }
     }
 }
 

@@ -203,6 +203,28 @@ def vss(state="idle", **members):
             "vss": vss_info(state, **members)}
 
 
+def kvp(state="ready", **members):
+    return {"qom-path": "/machine/peripheral/kvp", "driver": "hv-kvp",
+            "class-id": "a9a0f4e7-5a45-4d96-b827-8a841e8c03e6",
+            "instance-id": "242ff919-07db-4180-9c2e-b86cb68c8c55",
+            "channels": [channel(relid=5)],
+            "service": service(),
+            "kvp": {"state": state, "framework-version": "3.0",
+                    "message-version": "4.0", "jobs": 1,
+                    "answer-missing": False, "requests": 6, **members}}
+
+
+def fcopy(state="ready", **members):
+    return {"qom-path": "/machine/peripheral/fcopy", "driver": "hv-fcopy",
+            "class-id": "34d14be3-dee4-41c8-9ae7-6b174977c192",
+            "instance-id": "eb765408-105f-49b6-b4aa-c123b64d17d4",
+            "channels": [channel(relid=6)],
+            "service": service(),
+            "fcopy": {"state": state, "framework-version": "3.0",
+                      "message-version": "1.1", "copies": 2, "job": 2,
+                      **members}}
+
+
 def vmbus(*devices, **members):
     return {"present": True, "connected": True, "version": "5.3",
             "max-version": "5.3", "target-vp": 0, "message-sint": 2,

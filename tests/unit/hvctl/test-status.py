@@ -9,8 +9,8 @@ import subprocess
 import time
 
 import tap
-from fake_qmp import (HVCTL, LIMIT, Server, heartbeat, serve, shutdown,
-                      timesync, vmbus, vss)
+from fake_qmp import (HVCTL, LIMIT, Server, fcopy, heartbeat, kvp, serve,
+                      shutdown, timesync, vmbus, vss)
 from hvctl_case import BROKEN, DONE, NOT_OK, NOT_OPEN, UNREACHABLE, Case
 
 SOURCE = os.environ["HVCTL_SOURCE"]
@@ -40,10 +40,12 @@ Shutdown: ready, message version 3.2
 """)
 
     def test_more_services(self):
-        out = self.status(vmbus(timesync(), vss("frozen")))
-        self.assertEqual(out.splitlines()[-2:],
+        out = self.status(vmbus(timesync(), vss("frozen"), kvp(), fcopy()))
+        self.assertEqual(out.splitlines()[-4:],
                          ["Time: ready, message version 4.0",
-                          "Backup: frozen, service ready, message version 5.0"])
+                          "Backup: frozen, service ready, message version 5.0",
+                          "Keys and values: ready, message version 4.0",
+                          "File copy: ready, message version 1.1"])
 
     def test_not_connected(self):
         info = vmbus(connected=False, **{"max-version": "5.3"})
@@ -85,7 +87,8 @@ Shutdown: ready, message version 3.2
                          "refused")
 
     def test_json(self):
-        info = vmbus(heartbeat(), shutdown(), timesync(), vss("frozen"))
+        info = vmbus(heartbeat(), shutdown(), timesync(), vss("frozen"),
+                     kvp(), fcopy())
         out = json.loads(self.status(info, "--json"))
         self.assertEqual(set(out), {"bus", "devices"})
         bus = {k: v for k, v in info.items() if k not in ("present", "devices")}
@@ -117,7 +120,8 @@ Shutdown: ready, message version 3.2
                 for inner in value:
                     yield from names(inner)
         out = json.loads(self.status(
-            vmbus(heartbeat(), shutdown(), timesync(), vss()), "--json"))
+            vmbus(heartbeat(), shutdown(), timesync(), vss(), kvp(), fcopy()),
+            "--json"))
         self.assertEqual(set(names(out)) - words, set())
         self.assertGreater(len(set(names(out))), 30)
 
