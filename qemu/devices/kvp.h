@@ -30,8 +30,8 @@ typedef enum VmbusKvpPool {
 typedef enum VmbusKvpOperation {
     VMBUS_KVP_LIST, /* all items of a pool, with ENUMERATE */
     /*
-     * One item, with ENUMERATE: GET of Linux returns the value without its
-     * first four bytes, and knows nothing of the pool "auto" (6.1, 6.12).
+     * One item, with ENUMERATE: GET of Linux returns an empty value, and knows
+     * nothing of the pool "auto" (6.1, 6.12).
      */
     VMBUS_KVP_FIND,
     VMBUS_KVP_GET, /* one item, with GET */
