@@ -168,7 +168,8 @@ static void reply(StorChannel *ch, const StorAnswer *answer)
 
 void storvsp_flush(StorChannel *ch)
 {
-    if (ch->unflushed && ch->chan) {
+    /* One flush does at the end of a run. */
+    if (ch->unflushed && ch->chan && !ch->running) {
         ch->unflushed = false;
         vmbus_channel_flush(ch->chan);
     }
@@ -431,6 +432,9 @@ void storvsp_run(StorChannel *ch)
     }
     ch->running = true;
     ch->stalled = false;
+    if (ch->vsp->ops->begin_batch) {
+        ch->vsp->ops->begin_batch(ch->vsp->opaque);
+    }
     restart_loaded(ch);
     stor_send_waiting(ch);
     while (may_read(ch)) {
@@ -445,6 +449,9 @@ void storvsp_run(StorChannel *ch)
     }
     /* For what was wished while a packet was handled. */
     stor_send_waiting(ch);
+    if (ch->vsp->ops->end_batch) {
+        ch->vsp->ops->end_batch(ch->vsp->opaque);
+    }
     ch->running = false;
     storvsp_flush(ch);
 }

@@ -98,6 +98,12 @@ typedef struct StorVspOps {
      * storvsp_unpause(); one call answers all wishes before it.
      */
     void (*run_later)(void *opaque, StorChannel *channel);
+    /*
+     * The service is about to submit or complete requests, and has done so;
+     * for a machine that begins them together.  Either may be NULL.
+     */
+    void (*begin_batch)(void *opaque);
+    void (*end_batch)(void *opaque);
     /* A packet was refused; @sentence is for people.  May be NULL. */
     void (*refused)(void *opaque, StorChannel *channel, const char *sentence);
 } StorVspOps;

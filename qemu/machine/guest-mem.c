@@ -78,6 +78,26 @@ void guest_mem_unmap(VmbusMapping *mapping)
     g_free(gm);
 }
 
+bool guest_mem_is_ram(uint64_t gpa, uint64_t len, bool write)
+{
+    RCU_READ_LOCK_GUARD();
+
+    while (len) {
+        hwaddr offset, part = len;
+        MemoryRegion *mr =
+            address_space_translate(&address_space_memory, gpa, &offset, &part,
+                                    write, MEMTXATTRS_UNSPECIFIED);
+
+        if (!part || memory_region_is_ram_device(mr) ||
+            !memory_access_is_direct(mr, write, MEMTXATTRS_UNSPECIFIED)) {
+            return false;
+        }
+        gpa += part;
+        len -= part;
+    }
+    return true;
+}
+
 void guest_mem_mark_dirty(VmbusMapping *mapping, uint64_t offset,
                           uint32_t len)
 {

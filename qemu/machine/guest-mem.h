@@ -12,6 +12,12 @@
 VmbusMapping *guest_mem_map(const uint64_t *gfns, uint32_t count);
 void guest_mem_unmap(VmbusMapping *mapping);
 
+/*
+ * Are the @len bytes at guest physical address @gpa RAM, which the host may
+ * write if @write?  Any thread.
+ */
+bool guest_mem_is_ram(uint64_t gpa, uint64_t len, bool write);
+
 /* Tells migration that the host wrote @len bytes at byte @offset. */
 void guest_mem_mark_dirty(VmbusMapping *mapping, uint64_t offset,
                           uint32_t len);

@@ -35,7 +35,12 @@ struct HvDeviceClass {
 
     const VmbusOffer *offer;
     const VmbusChannelOps *channel_ops;
-    bool fixed_instanceid; /* guests know the device by this id alone */
+    /*
+     * Guests know the device by the offer's instance id alone.  Of other
+     * devices there may be several: each has the property instanceid, or an
+     * id that is made of its name.
+     */
+    bool fixed_instanceid;
     /* Makes the engine; its result is the opaque pointer of channel_ops. */
     void *(*create)(HvDevice *dev, Error **errp);
     /* Frees the engine; its channel is gone. */
@@ -48,8 +53,12 @@ struct HvDeviceClass {
     void (*describe)(HvDevice *dev, VMBusDeviceInfo *info);
 };
 
-/* Largest state of a device in a migration stream, in bytes. */
-#define HV_DEVICE_STATE_MAX (1u << 20)
+/*
+ * Largest state of a device in a migration stream, in bytes: that of a storage
+ * adapter whose disks have stopped with errors, and each of whose channels has
+ * a ring of large requests.
+ */
+#define HV_DEVICE_STATE_MAX (64u << 20)
 
 /* The machine's bridge, or NULL. */
 HvBridge *hv_bridge_find(void);

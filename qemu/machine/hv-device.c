@@ -98,6 +98,33 @@ void qmp_vmbus_device_withdraw(const char *id, Error **errp)
     }
 }
 
+/*
+ * A guest knows a device by its instance id, so it must be the same in each
+ * start, and in a machine that the guest moves to.  It is made as RFC 4122 says
+ * for names (version 5): of the kind of device, and the device's id; or, if it
+ * has none, its path in the QOM tree, which depends on the order of devices
+ * that have no id.
+ */
+static QemuUUID generate_instanceid(HvDevice *hv)
+{
+    DeviceState *dev = DEVICE(hv);
+    const VmbusGuid *kind = &VMBUS_DEVICE_GET_CLASS(hv)->offer->class_id;
+    g_autofree char *path = object_get_canonical_path(OBJECT(dev));
+    const char *name = dev->id ?: path;
+    g_autoptr(GChecksum) sum = g_checksum_new(G_CHECKSUM_SHA1);
+    QemuUUID space = hv_uuid_from_guid(kind), uuid;
+    uint8_t digest[20];
+    gsize len = sizeof(digest);
+
+    g_checksum_update(sum, space.data, sizeof(space.data));
+    g_checksum_update(sum, (const guchar *)name, strlen(name));
+    g_checksum_get_digest(sum, digest, &len);
+    memcpy(uuid.data, digest, sizeof(uuid.data));
+    uuid.data[6] = (uuid.data[6] & 0x0f) | 0x50;
+    uuid.data[8] = (uuid.data[8] & 0x3f) | 0x80;
+    return uuid;
+}
+
 static void hv_device_realize(DeviceState *dev, Error **errp)
 {
     HvDevice *hv = VMBUS_DEVICE(dev);
@@ -107,6 +134,9 @@ static void hv_device_realize(DeviceState *dev, Error **errp)
     const char *why;
     void *engine;
 
+    if (!hc->fixed_instanceid && qemu_uuid_is_null(&hv->instanceid)) {
+        hv->instanceid = generate_instanceid(hv);
+    }
     offer.instance_id = hv_guid_from_uuid(hv->instanceid);
     if (hc->fixed_instanceid &&
         !vmbus_guid_equal(&offer.instance_id, &hc->offer->instance_id)) {

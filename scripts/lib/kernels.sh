@@ -113,6 +113,21 @@ guests_prepare() {
     done
 }
 
+# With the storage driver, disks and CDs, and the file systems of tests, in
+# build/guest/VERSION/initramfs-storage.
+storage_prepare() { # VERSION...
+    local version dir arguments
+    mapfile -t arguments < <(guest_modules)
+    for version in "$@"; do
+        dir=$OUT/guest/$version
+        guest_kernel "$version"
+        step "guest-$version-storage" "disks for Linux $version" \
+            guest_initramfs "$version" "$dir/initramfs-storage" \
+            "${arguments[@]}" --module sd_mod --module sr_mod \
+            --module ext4 --module crc32c_generic --module hv_storvsc
+    done
+}
+
 # For a guest that catches its own crash, in
 # build/guest/VERSION/initramfs-crash: the initial file system once more, with
 # a crash kernel and what loads it.

@@ -70,7 +70,18 @@ static void refused(void *opaque, StorChannel *ch, const char *sentence)
     }
 }
 
-static const StorVspOps ops = {submit, cancel, reset, run_later, refused};
+static void begin_batch(void *opaque)
+{
+    g_assert_cmpuint(((Adapter *)opaque)->batches++, ==, 0);
+}
+
+static void end_batch(void *opaque)
+{
+    g_assert_cmpuint(((Adapter *)opaque)->batches--, ==, 1);
+}
+
+static const StorVspOps ops = {submit,      cancel,    reset,  run_later,
+                               begin_batch, end_batch, refused};
 
 void adapter_new(Adapter *a, bool fc)
 {

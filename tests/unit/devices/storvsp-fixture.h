@@ -21,7 +21,7 @@ typedef struct Adapter {
     bool hold_resets; /* reset_done() is the test's */
     StorResult result;
     StorReset reset; /* the last one */
-    unsigned submitted, cancelled, resets, runs, refused;
+    unsigned submitted, cancelled, batches, resets, runs, refused;
     bool later[STOR_MAX_CHANNELS]; /* storvsp_run() was wished for */
     const char *sentence;          /* of the last refusal */
     void (*on_refusal)(void *opaque);

@@ -1,0 +1,262 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "qemu/osdep.h"
+#include "qemu/defer-call.h"
+#include "qemu/main-loop.h"
+#include "qemu/module.h"
+#include "qapi/error.h"
+#include "hw/boards.h"
+#include "hw/hotplug.h"
+#include "hw/qdev-properties.h"
+#include "hw/resettable.h"
+#include "system/runstate.h"
+#include "hv-scsi.h"
+#include "trace/trace-hw_vmbus.h"
+
+#define PAGE_BYTES 4096u
+
+/* The service's calls */
+
+static void reset_units(void *opaque, StorChannel *channel,
+                        const StorReset *reset)
+{
+    HvScsi *s = opaque;
+    SCSIDevice *dev;
+
+    trace_hv_scsi_reset(reset->kind == STOR_RESET_ALL, reset->target,
+                        reset->lun);
+    if (reset->kind == STOR_RESET_ALL) {
+        bus_cold_reset(BUS(&s->bus));
+    } else {
+        dev = scsi_device_get(&s->bus, reset->path, reset->target, reset->lun);
+        if (dev && dev->lun == reset->lun) {
+            device_cold_reset(DEVICE(dev));
+        }
+        if (dev) {
+            object_unref(OBJECT(dev));
+        }
+    }
+    storvsp_reset_done(channel);
+}
+
+static void take_turn(void *opaque)
+{
+    HvScsiTurn *turn = opaque;
+    StorChannel *channel = storvsp_channel(turn->scsi->vsp, turn->index);
+
+    if (channel) {
+        storvsp_run(channel);
+    }
+}
+
+static void run_later(void *opaque, StorChannel *channel)
+{
+    HvScsi *s = opaque;
+
+    qemu_bh_schedule(s->turns[storvsp_channel_index(channel)].bh);
+}
+
+static void begin_batch(void *opaque)
+{
+    defer_call_begin();
+}
+
+static void end_batch(void *opaque)
+{
+    defer_call_end();
+}
+
+static void packet_refused(void *opaque, StorChannel *channel,
+                           const char *sentence)
+{
+    trace_hv_scsi_refused(storvsp_channel_index(channel), sentence);
+}
+
+static const StorVspOps vsp_ops = {
+    .submit = hv_scsi_submit,
+    .cancel = hv_scsi_cancel,
+    .reset = reset_units,
+    .run_later = run_later,
+    .begin_batch = begin_batch,
+    .end_batch = end_batch,
+    .refused = packet_refused,
+};
+
+/* A machine that is stopped, perhaps to be moved, begins no request. */
+static void set_stopped(HvScsi *s, bool stopped)
+{
+    if (s->stopped != stopped) {
+        s->stopped = stopped;
+        if (stopped) {
+            storvsp_pause(s->vsp);
+        } else {
+            storvsp_unpause(s->vsp);
+        }
+    }
+}
+
+static void runstate_changed(void *opaque, bool running, RunState state)
+{
+    set_stopped(opaque, !running);
+}
+
+/* The device */
+
+static unsigned count_queues(const HvScsi *s)
+{
+    unsigned count = s->num_queues ?: current_machine->smp.max_cpus;
+
+    return MIN(count, STOR_MAX_CHANNELS);
+}
+
+static void *scsi_create(HvDevice *dev, Error **errp)
+{
+    HvScsi *s = HV_SCSI(dev);
+    StorVspConfig config = {
+        .max_subchannels = count_queues(s) - 1,
+        .max_transfer_bytes = s->max_transfer,
+    };
+
+    if (s->num_queues > STOR_MAX_CHANNELS) {
+        error_setg(errp, "num-queues is at most %u", STOR_MAX_CHANNELS);
+        return NULL;
+    }
+    if (s->max_transfer < PAGE_BYTES || s->max_transfer > STOR_MAX_TRANSFER ||
+        s->max_transfer % PAGE_BYTES) {
+        error_setg(errp, "max-transfer is a multiple of %u from %u to %u",
+                   PAGE_BYTES, PAGE_BYTES, STOR_MAX_TRANSFER);
+        return NULL;
+    }
+    s->vsp = storvsp_new(&config, &vsp_ops, s);
+    for (unsigned i = 0; i < STOR_MAX_CHANNELS; i++) {
+        s->turns[i].scsi = s;
+        s->turns[i].index = i;
+        s->turns[i].bh = qemu_bh_new_guarded(take_turn, &s->turns[i],
+                                             &DEVICE(s)->mem_reentrancy_guard);
+    }
+    scsi_bus_init(&s->bus, sizeof(s->bus), DEVICE(s), &hv_scsi_bus_info);
+    qbus_set_hotplug_handler(BUS(&s->bus), OBJECT(s));
+    s->stopped = false;
+    set_stopped(s, !runstate_is_running());
+    s->runstate_entry =
+        qdev_add_vm_change_state_handler(DEVICE(s), runstate_changed, s);
+    return s->vsp;
+}
+
+static void scsi_destroy(HvDevice *dev)
+{
+    HvScsi *s = HV_SCSI(dev);
+
+    qemu_del_vm_change_state_handler(s->runstate_entry);
+    for (unsigned i = 0; i < STOR_MAX_CHANNELS; i++) {
+        qemu_bh_delete(s->turns[i].bh);
+    }
+    storvsp_free(s->vsp);
+    s->vsp = NULL;
+}
+
+static GByteArray *scsi_save(HvDevice *dev)
+{
+    return storvsp_save(HV_SCSI(dev)->vsp);
+}
+
+static const char *scsi_load(HvDevice *dev, const void *data, size_t len)
+{
+    return storvsp_load(HV_SCSI(dev)->vsp, dev->chan, data, len);
+}
+
+static void scsi_describe(HvDevice *dev, VMBusDeviceInfo *info)
+{
+    HvScsi *s = HV_SCSI(dev);
+    VMBusStorageInfo *out = g_new0(VMBusStorageInfo, 1);
+    StorVspInfo vsp;
+
+    storvsp_info(s->vsp, &vsp);
+    out->state = g_strdup(storvsp_phase_name(vsp.phase));
+    if (vsp.version) {
+        out->version =
+            hv_version_string((vsp.version >> 8) << 16 | (vsp.version & 0xff));
+    }
+    out->enumerations = vsp.enumerations;
+    for (unsigned i = 0; i < STOR_MAX_CHANNELS; i++) {
+        StorChannel *channel = storvsp_channel(s->vsp, i);
+        StorChannelInfo ch;
+
+        if (channel) {
+            storvsp_channel_info(channel, &ch);
+            out->in_flight += ch.in_flight;
+            out->requests += ch.requests;
+            out->completed += ch.completed;
+            out->refused += ch.refused;
+            if (ch.last_refusal && !out->last_refusal) {
+                out->last_refusal = g_strdup(ch.last_refusal);
+            }
+        }
+    }
+    info->storage = out;
+}
+
+/* Disks that come and go */
+
+static void disk_pre_plug(HotplugHandler *handler, DeviceState *dev,
+                          Error **errp)
+{
+    SCSIDevice *disk = SCSI_DEVICE(dev);
+
+    /* As on Hyper-V: units of one target, and not targets. */
+    if (disk->id == -1) {
+        disk->id = 0;
+    }
+}
+
+static void disk_plug(HotplugHandler *handler, DeviceState *dev, Error **errp)
+{
+    storvsp_enumerate(HV_SCSI(handler)->vsp);
+}
+
+static void disk_unplug(HotplugHandler *handler, DeviceState *dev, Error **errp)
+{
+    qdev_simple_device_unplug_cb(handler, dev, errp);
+    storvsp_enumerate(HV_SCSI(handler)->vsp);
+}
+
+static const Property scsi_props[] = {
+    DEFINE_PROP_UINT16("num-queues", HvScsi, num_queues, 0),
+    DEFINE_PROP_UINT32("max-transfer", HvScsi, max_transfer, 512 * 1024),
+};
+
+static void scsi_class_init(ObjectClass *klass, void *data)
+{
+    DeviceClass *dc = DEVICE_CLASS(klass);
+    HvDeviceClass *hc = VMBUS_DEVICE_CLASS(klass);
+    HotplugHandlerClass *hpc = HOTPLUG_HANDLER_CLASS(klass);
+
+    dc->desc = "Hyper-V SCSI adapter";
+    dc->fw_name = "scsi";
+    set_bit(DEVICE_CATEGORY_STORAGE, dc->categories);
+    device_class_set_props(dc, scsi_props);
+    hc->offer = &storvsp_scsi_offer;
+    hc->channel_ops = &storvsp_channel_ops;
+    hc->create = scsi_create;
+    hc->destroy = scsi_destroy;
+    hc->save = scsi_save;
+    hc->load = scsi_load;
+    hc->describe = scsi_describe;
+    hpc->pre_plug = disk_pre_plug;
+    hpc->plug = disk_plug;
+    hpc->unplug = disk_unplug;
+}
+
+static const TypeInfo scsi_type_info = {
+    .name = TYPE_HV_SCSI,
+    .parent = TYPE_VMBUS_DEVICE,
+    .instance_size = sizeof(HvScsi),
+    .class_init = scsi_class_init,
+    .interfaces = (InterfaceInfo[]){{TYPE_HOTPLUG_HANDLER}, {}},
+};
+
+static void scsi_register_types(void)
+{
+    type_register_static(&scsi_type_info);
+}
+
+type_init(scsi_register_types)
