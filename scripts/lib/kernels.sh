@@ -183,6 +183,28 @@ backup_prepare() { # VERSION...
     done
 }
 
+# With Debian's daemons for Hyper-V guests, in
+# build/guest/VERSION/initramfs-daemons.  Those of bookworm run everywhere, and
+# no later package has one for file copy.
+daemons_prepare() { # VERSION...
+    local version dir arguments program
+    package_files bookworm hyperv-daemons
+    mapfile -t arguments < <(guest_modules)
+    for program in hv_kvp_daemon hv_fcopy_daemon hv_vss_daemon; do
+        arguments+=(--program
+            "/sbin/$program=$PACKAGE_DIR/usr/sbin/$program")
+    done
+    arguments+=(--spare-module dummy
+        --tree "/usr/libexec/hypervkvpd=$TOP/scripts/guest/hypervkvpd")
+    for version in "$@"; do
+        dir=$OUT/guest/$version
+        guest_kernel "$version"
+        step "guest-$version-daemons" "Hyper-V daemons for Linux $version" \
+            guest_initramfs "$version" "$dir/initramfs-daemons" \
+            "${arguments[@]}"
+    done
+}
+
 # A machine with KVM in it, for the tests on real KVM: QEMU emulates it, and
 # inside it runs QEMU once more.
 NESTED_KERNELS=(6.12)
