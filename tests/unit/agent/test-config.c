@@ -139,6 +139,79 @@ static void test_program(void)
     case_clean(folder);
 }
 
+/* All of what --check says about a machine. */
+static void test_check(void)
+{
+    static const char expected[] =
+        "Frozen, in this order, and thawed in the opposite one:\n"
+        "  /data                    ext4     /dev/sdc1\n"
+        "  /srv                     xfs      /dev/sdb1\n"
+        "  /                        ext4     /dev/sda1\n"
+        "\n"
+        "Left out:\n"
+        "  /empty                   tmpfs    it is on no disk\n"
+        "  /archive                 ext4     read-only\n"
+        "  /proc                    proc     it is on no disk\n"
+        "  /sys                     sysfs    it is on no disk\n"
+        "\n"
+        "Hooks before the freeze:\n"
+        "  %s/freeze.d/10-a\n"
+        "  %s/freeze.d/20-b\n"
+        "\n"
+        "Hooks after the thaw:\n"
+        "  %s/thaw.d/20-b\n"
+        "  %s/thaw.d/10-a\n";
+    char *folder = case_folder();
+    g_autofree char *mounts =
+        g_test_build_filename(G_TEST_DIST, "mountinfo", "bind", NULL);
+    g_autofree char *file = g_strdup_printf("%s/agent.conf", folder);
+    g_autofree char *text = g_strdup_printf(
+        "freeze-hooks = %s/freeze.d\nthaw-hooks = %s/thaw.d\n", folder, folder);
+    g_autofree char *all =
+        g_strdup_printf(expected, folder, folder, folder, folder);
+    g_autofree char *output = NULL;
+    const char *arguments[] = {g_getenv("VSS_AGENT"),
+                               "--config",
+                               file,
+                               "--check",
+                               "--mountinfo",
+                               mounts,
+                               "--sysfs",
+                               folder,
+                               NULL};
+    int status;
+
+    case_write(folder, "agent.conf", text);
+    case_hook(folder, "freeze.d/10-a", "");
+    case_hook(folder, "freeze.d/20-b", "");
+    case_hook(folder, "thaw.d/10-a", "");
+    case_hook(folder, "thaw.d/20-b", "");
+    g_assert_true(g_spawn_sync(NULL, (char **)arguments, NULL, 0, NULL, NULL,
+                               &output, NULL, &status, NULL));
+    g_assert_cmpint(WEXITSTATUS(status), ==, 0);
+    g_assert_cmpstr(output, ==, all);
+    case_clean(folder);
+}
+
+/* Exit 2 for what cannot be meant. */
+static void test_usage(void)
+{
+    static const char *const bad[][3] = {
+        {"--colour"}, {"word"}, {"--config"}, {"--mountinfo", "/dev/null"}};
+
+    for (size_t i = 0; i < G_N_ELEMENTS(bad); i++) {
+        const char *arguments[] = {g_getenv("VSS_AGENT"), bad[i][0], bad[i][1],
+                                   NULL};
+        int status;
+
+        g_assert_true(g_spawn_sync(NULL, (char **)arguments, NULL,
+                                   G_SPAWN_STDERR_TO_DEV_NULL, NULL, NULL, NULL,
+                                   NULL, &status, NULL));
+        g_assert_true(WIFEXITED(status));
+        g_assert_cmpint(WEXITSTATUS(status), ==, 2);
+    }
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -147,5 +220,7 @@ int main(int argc, char **argv)
     g_test_add_func("/agent/config/refusals", test_refusals);
     g_test_add_func("/agent/config/too-many-excludes", test_too_many_excludes);
     g_test_add_func("/agent/config/program", test_program);
+    g_test_add_func("/agent/config/check", test_check);
+    g_test_add_func("/agent/config/usage", test_usage);
     return g_test_run();
 }
