@@ -545,11 +545,12 @@ VmbusFcopyResult vmbus_fcopy_resume(VmbusFcopy *fc, uint64_t id)
         ask(fc, FCOPY_OP_WRITE, sizeof(fc->message.write));
         return VMBUS_FCOPY_OK;
     }
-    /* What is there now was written by this copy. */
+    /*
+     * What is there now was written by this copy.  It is not cancelled first: a
+     * Linux daemon that never opened a file closes its own device then.
+     */
     copy->start.flags |= GUINT32_TO_LE(FCOPY_OVERWRITE);
-    copy->restart = true;
-    set_state(fc, VMBUS_FCOPY_CANCELLING);
-    ask_short(fc, FCOPY_OP_CANCEL);
+    ask_start(fc);
     return VMBUS_FCOPY_OK;
 }
 
