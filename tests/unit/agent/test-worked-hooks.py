@@ -21,7 +21,7 @@ while read -r line; do
 done
 echo end >>"$T/log"
 '''
-MYSQLADMIN = '#!/bin/sh\ntest ! -e "$T/down"\n'
+IS_UP = '#!/bin/sh\ntest ! -e "$T/down"\n'
 PG_LSCLUSTERS = r'''#!/bin/sh
 echo '15 main 5432 online postgres /var/lib/postgresql/15/main /log'
 echo '15 old 5433 down postgres /var/lib/postgresql/15/old /log'
@@ -38,19 +38,23 @@ esac
 class Case:
     def __init__(self, folder):
         self.folder = pathlib.Path(folder)
-        programs = self.folder / 'bin'
-        programs.mkdir()
-        for name, text in {'mysql': MYSQL, 'mysqladmin': MYSQLADMIN,
+        self.programs = self.folder / 'bin'
+        self.programs.mkdir()
+        for name, text in {'mysql': MYSQL, 'mysqladmin': IS_UP,
                            'pg_lsclusters': PG_LSCLUSTERS, 'psql': PSQL,
+                           'pg_isready': IS_UP,
                            'runuser': RUNUSER}.items():
-            path = programs / name
-            path.write_text(text)
-            path.chmod(0o755)
+            self.program(name, text)
         self.environment = {
-            'PATH': f'{programs}:/usr/bin:/bin', 'T': folder,
+            'PATH': f'{self.programs}:/usr/bin:/bin', 'T': folder,
             'HV_VSS_HOLD': '20', 'HV_VSS_LIMIT': '5',
             'HV_VSS_MYSQL_STATE': f'{folder}/mysql',
             'HV_VSS_POSTGRESQL_STATE': f'{folder}/postgresql'}
+
+    def program(self, name, text):
+        path = self.programs / name
+        path.write_text(text)
+        path.chmod(0o755)
 
     def run(self, name, timeout=10):
         word = name.split('.')[0]
@@ -121,6 +125,16 @@ def postgresql_has_its_checkpoints(case):
     assert not (case.folder / 'postgresql').exists()
 
 
+def postgresql_that_debian_does_not_know(case):
+    case.program('pg_lsclusters', '#!/bin/sh\n')
+    assert case.run('freeze.d/50-postgresql') == (0, '')
+    assert case.log() == ['-u postgres -- psql -X -q -w -d postgres -p 5432 '
+                          '-v ON_ERROR_STOP=1 -c CHECKPOINT']
+    case.touch('down')
+    assert case.run('freeze.d/50-postgresql') == (0, '')
+    assert len(case.log()) == 1
+
+
 def postgresql_without_checkpoint_fails_the_freeze(case):
     case.touch('broken', '5434')
     code, output = case.run('freeze.d/50-postgresql')
@@ -146,6 +160,7 @@ def no_database_at_all(case):
 TESTS = [mysql_lock_lasts_until_the_thaw, mysql_that_refuses_fails_the_freeze,
          mysql_lock_that_was_lost_is_told,
          mysql_that_does_not_run_needs_nothing, postgresql_has_its_checkpoints,
+         postgresql_that_debian_does_not_know,
          postgresql_without_checkpoint_fails_the_freeze,
          postgresql_that_stopped_is_told, no_database_at_all]
 
