@@ -215,5 +215,6 @@ void test_synic(void);
 void test_stimer(void);
 void test_vmbus(void);
 void test_hostile(void);
+void test_echo(void);
 
 #endif

@@ -287,7 +287,7 @@ static const struct {
 } groups[] = {
     {"cpuid", test_cpuid},     {"msr", test_msr},       {"clock", test_clock},
     {"synic", test_synic},     {"stimer", test_stimer}, {"vmbus", test_vmbus},
-    {"hostile", test_hostile},
+    {"hostile", test_hostile}, {"echo", test_echo},
 };
 
 /* The loader may have put its structures anywhere, so they are copied before

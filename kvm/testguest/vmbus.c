@@ -44,7 +44,9 @@ static void take_signals(struct cpu *cpu)
         }
         bits = __atomic_exchange_n(&word[i], 0, __ATOMIC_SEQ_CST);
         while (bits) {
-            vb.signals[i * 64 + __builtin_ctzll(bits)]++;
+            /* A channel that moves may have it on two processors. */
+            __atomic_fetch_add(&vb.signals[i * 64 + __builtin_ctzll(bits)], 1,
+                               __ATOMIC_SEQ_CST);
             bits &= bits - 1;
             vb.signals_on[cpu->id]++;
         }

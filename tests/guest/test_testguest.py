@@ -23,6 +23,14 @@ SECONDS = 120 * SCALE
 MOST_MEMORY_KIB = 700 * 1024
 TESTDEV = ['-device', 'hyperv-testdev']
 DIRECT = ',hv-stimer-direct'
+ECHO_INSTANCE = 'c0ffee00-0000-0000-0000-00000000000'
+# One device in the main loop, and two with an IOThread each.
+ECHO = ['-object', 'iothread,id=io0', '-object', 'iothread,id=io1',
+        '-device', 'vmbus-bridge', '-device', 'hv-echo',
+        '-device', f'hv-echo,id=echo0,iothread=io0,instanceid={ECHO_INSTANCE}0',
+        '-device', f'hv-echo,id=echo1,iothread=io1,instanceid={ECHO_INSTANCE}1']
+TRACE = ['-trace', 'hv_echo', '-msg', 'timestamp=on']
+STOPS = 30
 
 
 @pytest.fixture(scope='module')
@@ -237,6 +245,108 @@ def test_hostile(run, machine, cpus):
 def test_hostile_takes_no_memory(run, machine, cpus):
     """Nor does the log grow with what the guest sends."""
     assert run_hostile(run, machine, cpus).ended[1] < MOST_MEMORY_KIB
+
+
+def corruptions(answer):
+    return sum(channel['corruptions'] for device in answer['devices']
+               for channel in device['channels'])
+
+
+@pytest.mark.parametrize('machine,cpus', [('pc', 1), ('q35', 2), ('q35', 8)])
+def test_echo(run, machine, cpus):
+    """Channels in IOThreads: each device answers from the thread that it was
+    given, while the guest moves, closes and breaks the channels."""
+    done = run('echo', cpu=hv_cpu(), cpus=cpus, machine=machine,
+               devices=ECHO + TRACE, onlook=True)
+    done.check()
+    threads = set(re.findall(r'^(\d+)@.*hv_echo', done.stderr, re.M))
+    assert len(threads) == 3, threads
+    assert corruptions(done.onlooker.answers[-1]) > 1
+
+
+@pytest.mark.parametrize('cpus', [1, 4])
+def test_echo_sanitizer(run, cpus):
+    """The same on a QEMU that finds what is used after it was freed."""
+    run('echo', cpu=hv_cpu(), cpus=cpus, devices=ECHO, asan=True,
+        onlook=True).check()
+
+
+class Side:
+    """A machine that is stopped and moved in the middle of the tests."""
+
+    def __init__(self, folder, name, image, cpus, *options):
+        ours, theirs = socket.socketpair()
+        self.serial = folder / f'serial-{name}'
+        self.stderr = folder / f'stderr-{name}'
+        with open(self.stderr, 'wb') as log:
+            self.process = subprocess.Popen(
+                [program('qemu-system-x86_64'), '-machine', 'q35',
+                 '-accel', 'tcg', '-cpu', hv_cpu(), '-smp', str(cpus),
+                 '-m', '128', '-nodefaults', '-display', 'none',
+                 '-no-reboot', '-serial', f'file:{self.serial}',
+                 '-device', 'isa-debug-exit,iobase=0xf4,iosize=4',
+                 '-kernel', str(image), '-append', 'echo',
+                 '-chardev', f'socket,id=qmp,fd={theirs.fileno()}',
+                 '-mon', 'chardev=qmp,mode=control', *ECHO, *options],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                pass_fds=[theirs.fileno()])
+        theirs.close()
+        self.qmp = Qmp(ours, SECONDS)
+
+    def output(self):
+        return self.serial.read_text(errors='replace').replace('\r', '')
+
+    def wait_for(self, text):
+        deadline = time.monotonic() + SECONDS
+        while text not in self.output():
+            assert time.monotonic() < deadline, self.output()
+            assert self.process.poll() is None, self.stderr.read_text()
+            time.sleep(0.02)
+
+    def wait_migration(self):
+        deadline = time.monotonic() + SECONDS
+        while True:
+            status = self.qmp.execute('query-migrate').get('status')
+            if status == 'completed':
+                return
+            assert status != 'failed', self.stderr.read_text()
+            assert time.monotonic() < deadline, status
+            time.sleep(0.02)
+
+    def end(self):
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+
+
+@pytest.mark.parametrize('cpus', [1, 4])
+def test_echo_stop_and_move(folder, image, cpus):
+    """Channels come to rest for a stop and a saved state, and go on."""
+    state = f'file:{folder}/state'
+    sides = [Side(folder, 'from', image, cpus)]
+    try:
+        source = sides[0]
+        source.wait_for('ok 1 ')
+        for _ in range(STOPS):
+            source.qmp.execute('stop')
+            source.qmp.execute('cont')
+            time.sleep(0.02)
+        source.qmp.execute('migrate', {'uri': state})
+        source.wait_migration()
+        first = source.output()
+        assert '1..' not in first, 'the guest was too fast to be moved'
+        sides.append(Side(folder, 'to', image, cpus, '-incoming', 'defer'))
+        target = sides[1]
+        target.qmp.execute('migrate-incoming', {'uri': state})
+        ended = wait_end(target.process, SECONDS)
+        points = first + target.output()
+        assert ended and ended[0] == PASSED, \
+            points + target.stderr.read_text()
+        assert 'not ok' not in points and '# SKIP' not in points, points
+        assert points.rstrip().endswith('1..9'), points
+    finally:
+        for side in sides:
+            side.end()
 
 
 @pytest.mark.parametrize('body,sentence', [
