@@ -166,10 +166,10 @@ static uint32_t on_thaw(Agent *agent)
 
     agent->lapsed = false;
     if (!agent->set) {
-        return lapsed ? HV_VSS_E_FAIL : HV_VSS_S_OK;
+        return lapsed ? HV_VSS_E_NOT_HELD : HV_VSS_S_OK;
     }
     if (!thaw(agent)) {
-        return HV_VSS_E_FAIL;
+        return agent->set ? HV_VSS_E_FAIL : HV_VSS_E_NOT_HELD;
     }
     log_message(LOG_INFO, "Thawed.");
     return HV_VSS_S_OK;

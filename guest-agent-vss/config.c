@@ -39,7 +39,7 @@ void config_init(AgentConfig *config)
     config->record = xstrdup("/run/hv-vss-agent.frozen");
     config->hook_timeout = 10;
     config->freeze_timeout = 45;
-    config->hold_time = 120;
+    config->hold_time = 330;
     config->namespaces = true;
     config->proc = xstrdup("/proc");
     config->sysfs = xstrdup("/sys");

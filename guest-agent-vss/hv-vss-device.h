@@ -46,5 +46,7 @@ _Static_assert(offsetof(HvVssMsg, flags) == 8, "flags of hv_vss");
 #define HV_VSS_E_FAIL           0x80004005u
 #define HV_VSS_E_INVALID_ARG    0x80070057u
 #define HV_VSS_E_ALREADY_EXISTS 0x80070050u
+/* VSS_E_HOLD_WRITES_TIMEOUT of Windows: it was not frozen to the end. */
+#define HV_VSS_E_NOT_HELD 0x80042314u
 
 #endif

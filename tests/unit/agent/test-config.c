@@ -15,7 +15,7 @@ static void test_defaults(void)
     g_assert_cmpstr(config.device, ==, "/dev/vmbus/hv_vss");
     g_assert_cmpuint(config.hook_timeout, ==, 10);
     g_assert_cmpuint(config.freeze_timeout, ==, 45);
-    g_assert_cmpuint(config.hold_time, ==, 120);
+    g_assert_cmpuint(config.hold_time, ==, 330);
     g_assert_true(config.namespaces);
     config_free(&config);
 }

@@ -104,7 +104,7 @@ static void test_environment(Case *test, const void *data)
          "true");
     g_assert_true(before(test));
     /* 0 to 2, and the folder that ls reads. */
-    assert_text(test, "ran", "120 1 /\n4\n0\n");
+    assert_text(test, "ran", "330 1 /\n4\n0\n");
 }
 
 static void test_fails(Case *test, const void *data)

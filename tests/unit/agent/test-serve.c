@@ -173,7 +173,7 @@ static void test_hold_time(Fake *fake, const void *data)
     case_wait(fake_none_frozen(fake), 3000);
     g_assert_cmpint(now_ms() - start, >, 900);
     assert_log(fake, "before the host asked for it: the hold time is over");
-    g_assert_cmphex(THAW(), ==, HV_VSS_E_FAIL);
+    g_assert_cmphex(THAW(), ==, HV_VSS_E_NOT_HELD);
     g_assert_cmphex(THAW(), ==, HV_VSS_S_OK);
     fake_assert_events(fake, "F3F2F1F0T0T1T2T3");
 }
@@ -189,7 +189,7 @@ static void test_hold_time_stopped(Fake *fake, const void *data)
     fake_assert_events(fake, "F3F2F1F0T0T1T2T3");
     g_assert_cmpint(kill(fake->agent, SIGCONT), ==, 0);
     assert_log(fake, "/3 was thawed before");
-    g_assert_cmphex(THAW(), ==, HV_VSS_E_FAIL);
+    g_assert_cmphex(THAW(), ==, HV_VSS_E_NOT_HELD);
     fake_assert_events(fake, "F3F2F1F0T0T1T2T3");
     g_assert_cmphex(FREEZE(), ==, HV_VSS_S_OK);
 }
@@ -359,7 +359,7 @@ static void test_thawed_by_another(Fake *fake, const void *data)
     fake_begin(fake);
     g_assert_cmphex(FREEZE(), ==, HV_VSS_S_OK);
     fake->files->fs[1].frozen = false;
-    g_assert_cmphex(THAW(), ==, HV_VSS_E_FAIL);
+    g_assert_cmphex(THAW(), ==, HV_VSS_E_NOT_HELD);
     fake_assert_events(fake, "F3F2F1F0T0t1T2T3");
     assert_log(fake, "/1 was thawed before");
     g_assert_cmphex(THAW(), ==, HV_VSS_S_OK);
@@ -406,7 +406,7 @@ static void test_device_goes(Fake *fake, const void *data)
     assert_log(fake, "Waiting for ");
     fake_device(fake, true);
     fake_register(fake);
-    g_assert_cmphex(THAW(), ==, HV_VSS_E_FAIL);
+    g_assert_cmphex(THAW(), ==, HV_VSS_E_NOT_HELD);
     g_assert_cmphex(FREEZE(), ==, HV_VSS_S_OK);
     g_assert_cmphex(THAW(), ==, HV_VSS_S_OK);
 }
@@ -639,7 +639,8 @@ int main(int argc, char **argv)
 
     g_test_init(&argc, &argv, NULL);
     for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
-        g_autofree char *name = g_strdup_printf("/agent/serve/%s", cases[i].name);
+        g_autofree char *name =
+            g_strdup_printf("/agent/serve/%s", cases[i].name);
 
         g_test_add(name, Fake, NULL, fake_setup, cases[i].run, fake_teardown);
     }
