@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """A client of QMP that keeps the events."""
 import json
+import socket
 import time
 
 
@@ -40,12 +41,17 @@ class Qmp:
             self.events.append(message)
         return message
 
-    def execute(self, command, arguments=None, timeout=30):
+    def execute(self, command, arguments=None, timeout=30, fd=None):
+        """The result of a command, with which a descriptor may go."""
         request = {'execute': command}
         if arguments:
             request['arguments'] = arguments
         self.sock.settimeout(timeout)
-        self.sock.sendall(json.dumps(request).encode() + b'\n')
+        data = json.dumps(request).encode() + b'\n'
+        if fd is not None:
+            sent = socket.send_fds(self.sock, [data], [fd])
+            data = data[sent:]
+        self.sock.sendall(data)
         deadline = time.monotonic() + timeout
         while True:
             message = self.read(deadline)

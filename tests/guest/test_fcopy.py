@@ -1,0 +1,344 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""File copy with Debian's daemon in the guest.
+
+Linux 6.12 has no driver for it any more, and Debian 13 no daemon: the service
+stays closed there, and is refused with that.
+"""
+import hashlib
+import json
+import os
+import re
+import time
+
+import pytest
+
+from guestlib.machine import SCALE
+from guestlib.migration import migrate, receiver
+from guestlib.qmp import QmpError
+
+DEVICES = ['-device', 'vmbus-bridge', '-device', 'hv-heartbeat',
+           '-device', 'hv-shutdown', '-device', 'hv-fcopy']
+NOT_OPEN, REFUSED, TIMEOUT, EXISTS, STOPPED, FILE = 5, 6, 7, 16, 17, 18
+ENDED = ('done', 'failed', 'cancelled')
+
+
+def service(info):
+    return next(d['fcopy']['state'] for d in info['devices'] if 'fcopy' in d)
+
+
+def start_daemon(guest):
+    guest.run('hv_fcopy_daemon -n >/tmp/daemon.log 2>&1 & '
+              'echo $! >/run/fcopy.pid; sleep 0.5')
+
+
+def boot(make, **options):
+    guest = make(**{'kernel': '6.1', 'devices': DEVICES,
+                    'initramfs': 'initramfs-daemons', **options}).boot()
+    guest.wait_vmbus('file copy ready', lambda info: service(info) == 'ready')
+    start_daemon(guest)
+    return guest
+
+
+@pytest.fixture(scope='module')
+def guest(module_machine):
+    return boot(module_machine)
+
+
+@pytest.fixture(scope='module')
+def large():
+    """More than a block, and no multiple of a fragment."""
+    return os.urandom(3 * 1024 * 1024 + 4321)
+
+
+def write(folder, data):
+    path = folder / 'file'
+    path.write_bytes(data)
+    return path
+
+
+def sum_of(guest, path):
+    return guest.run(f"sha256sum '{path}'").split()[0]
+
+
+def begin(guest, file, path, **arguments):
+    with open(file, 'rb') as handle:
+        guest.qmp.execute('getfd', {'fdname': 'file'}, fd=handle.fileno())
+    arguments = {name.replace('_', '-'): value
+                 for name, value in arguments.items()}
+    return guest.qmp.execute('vmbus-fcopy-start', {
+        'fd': 'file', 'path': path, **arguments})['job']
+
+
+def wait(guest, job, states=ENDED, timeout=120 * SCALE):
+    deadline = time.monotonic() + timeout
+    while True:
+        info = guest.qmp.execute('query-vmbus-fcopy', {'job': job})
+        if info['state'] in states:
+            return info
+        assert time.monotonic() < deadline, info
+        time.sleep(0.1)
+
+
+@pytest.mark.parametrize('size', [0, 1, 6143, 6144, 6145, 262144, 262145])
+def test_sizes(guest, folder, size):
+    data = os.urandom(size)
+    done = guest.hvctl('copy', write(folder, data), f'/tmp/size-{size}')
+    assert done.returncode == 0, done.stderr
+    digest = hashlib.sha256(data).hexdigest()
+    assert done.stdout == f'{size} bytes copied, SHA-256 {digest}\n'
+    assert done.stderr == ''
+    assert sum_of(guest, f'/tmp/size-{size}') == digest
+    assert guest.run(f'stat -c %s /tmp/size-{size}').strip() == str(size)
+
+
+def test_large_with_progress(guest, folder, large):
+    done = guest.hvctl('copy', '--progress', write(folder, large),
+                       '/tmp/large')
+    assert done.returncode == 0, done.stderr
+    assert re.search(r'\[#{40}\] 100%', done.stderr)
+    assert len(re.findall(r'^\[', done.stderr, re.M)) >= 2
+    digest = hashlib.sha256(large).hexdigest()
+    assert digest in done.stdout
+    assert sum_of(guest, '/tmp/large') == digest
+
+
+def test_json(guest, folder):
+    done = guest.hvctl('--json', 'copy', write(folder, b'abc'), '/tmp/json')
+    assert done.returncode == 0, done.stderr
+    info = json.loads(done.stdout)
+    assert info['state'] == 'done'
+    assert (info['size'], info['copied']) == (3, 3)
+    assert info['path'] == '/tmp/json'
+    assert info['sha256'] == hashlib.sha256(b'abc').hexdigest()
+
+
+def test_exists(guest, folder):
+    guest.run('echo old >/tmp/exists')
+    file = write(folder, b'new')
+    done = guest.hvctl('copy', file, '/tmp/exists')
+    assert done.returncode == EXISTS
+    assert done.stderr == 'hvctl: The guest has such a file already.\n'
+    assert guest.run('cat /tmp/exists') == 'old\n'
+    done = guest.hvctl('copy', '--overwrite', file, '/tmp/exists')
+    assert done.returncode == 0, done.stderr
+    assert guest.run('cat /tmp/exists') == 'new'
+
+
+def test_create_path(guest, folder):
+    file = write(folder, b'data')
+    path = '/tmp/new dir/ä€💤/deep/file'
+    done = guest.hvctl('copy', file, path)
+    assert done.returncode == REFUSED
+    assert 'directory may be missing' in done.stderr
+    assert guest.shell.call("[ -e '/tmp/new dir' ]")[0] == 1
+    done = guest.hvctl('copy', '--create-path', file, path)
+    assert done.returncode == 0, done.stderr
+    assert guest.run(f"cat '{path}'") == 'data'
+
+
+def test_destinations_that_are_refused(guest, folder):
+    file = write(folder, b'data')
+    copies = guest.device('hv-fcopy')['fcopy']['copies']
+    for path in 'relative', '/tmp/', '/tmp/../etc/x', '/tmp/a\nb', \
+            '/' + 'x' * 260, '/' + 'd' * 259 + '/x':
+        done = guest.hvctl('copy', file, path)
+        assert done.returncode == REFUSED, (path, done.stderr)
+    assert guest.device('hv-fcopy')['fcopy']['copies'] == copies
+
+
+def test_files_that_are_refused(guest, folder):
+    done = guest.hvctl('copy', folder / 'none', '/tmp/x')
+    assert done.returncode == FILE
+    done = guest.hvctl('copy', folder, '/tmp/x')
+    assert done.returncode == REFUSED
+    assert 'no regular file' in done.stderr
+    done = guest.hvctl('copy', '/dev/zero', '/tmp/x')
+    assert 'no regular file' in done.stderr
+    with pytest.raises(QmpError, match='not been found|not found'):
+        guest.qmp.execute('vmbus-fcopy-start', {'fd': 'none', 'path': '/x'})
+
+
+def test_file_that_changes(guest, folder, large):
+    """While its copy goes on: the copy fails, and nothing is left."""
+    file = write(folder, large * 4)
+    job = begin(guest, file, '/tmp/changes')
+    guest.qmp.wait_event('VMBUS_FCOPY_PROGRESS', job=job)
+    with open(file, 'ab') as handle:
+        handle.write(b'more')
+    info = wait(guest, job)
+    assert (info['state'], info['result']) == ('failed', 'file-changed')
+    assert 'sha256' not in info
+    assert guest.shell.call('[ -e /tmp/changes ]')[0] == 1
+
+
+def test_disk_full_and_resume(guest, folder, large):
+    """The fragment that found no room is sent again when there is some.
+    There is room for 192 fragments: of one that fits in part Linux does not
+    say that the disk is full."""
+    guest.run('mkdir /tmp/small && '
+              'mount -t tmpfs -o size=1152k tmpfs /tmp/small')
+    file = write(folder, large)
+    done = guest.hvctl('copy', file, '/tmp/small/file')
+    assert done.returncode == STOPPED
+    job = int(re.search(r"disk is full\. hvctl copy --resume (\d+)",
+                        done.stderr).group(1))
+    info = wait(guest, job, ['stopped'])
+    assert info['result'] == 'disk-full'
+    assert info['copied'] == 192 * 6144
+    done = guest.hvctl('copy', file, '/tmp/other')
+    assert done.returncode == REFUSED
+    assert 'Another file is being copied' in done.stderr
+    guest.run('mount -o remount,size=8m /tmp/small')
+    done = guest.hvctl('copy', '--resume', str(job))
+    assert done.returncode == 0, done.stderr
+    assert sum_of(guest, '/tmp/small/file') == \
+        hashlib.sha256(large).hexdigest()
+    assert guest.hvctl('copy', '--resume', str(job)).returncode == REFUSED
+
+
+def test_write_fails_and_resume(guest, folder, large):
+    """Of a fragment that fits in part nobody knows what became of it."""
+    guest.run('mkdir /tmp/part && mount -t tmpfs -o size=1m tmpfs /tmp/part')
+    job = begin(guest, write(folder, large), '/tmp/part/file')
+    assert wait(guest, job, ['stopped'])['result'] == 'write-failed'
+    guest.run('mount -o remount,size=8m /tmp/part')
+    guest.qmp.execute('vmbus-fcopy-resume', {'job': job})
+    info = wait(guest, job)
+    assert info['state'] == 'done', info
+    assert sum_of(guest, '/tmp/part/file') == info['sha256']
+
+
+def test_disk_full_and_not_resumed(guest, folder, large):
+    guest.run('mkdir /tmp/tiny && mount -t tmpfs -o size=1m tmpfs /tmp/tiny')
+    job = begin(guest, write(folder, large), '/tmp/tiny/file', hold_ms=1000)
+    info = wait(guest, job)
+    assert (info['state'], info['result']) == ('failed', 'not-resumed')
+    assert guest.run('ls /tmp/tiny') == ''
+
+
+def test_cancel(guest, folder, large):
+    job = begin(guest, write(folder, large * 4), '/tmp/cancel')
+    guest.qmp.wait_event('VMBUS_FCOPY_PROGRESS', job=job)
+    done = guest.hvctl('copy', '--cancel', str(job))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == 'The copy was cancelled.\n'
+    assert wait(guest, job)['result'] == 'cancelled'
+    assert guest.shell.call('[ -e /tmp/cancel ]')[0] == 1
+    with pytest.raises(QmpError, match='ended'):
+        guest.qmp.execute('vmbus-fcopy-cancel', {'job': job})
+    with pytest.raises(QmpError, match='no such copy'):
+        guest.qmp.execute('vmbus-fcopy-resume', {'job': job + 1})
+
+
+def test_progress_events_are_few(guest, folder, large):
+    guest.qmp.execute('query-vmbus')
+    start, begun = len(guest.qmp.events), time.monotonic()
+    job = begin(guest, write(folder, large * 2), '/tmp/few')
+    wait(guest, job)
+    took = time.monotonic() - begun
+    seen = [e['data'] for e in guest.qmp.events[start:]
+            if e['event'] == 'VMBUS_FCOPY_PROGRESS']
+    assert 1 <= len(seen) <= took * 4 + 1
+    copied = [data['copied'] for data in seen]
+    assert copied == sorted(copied)
+    states = [e['data']['state'] for e in guest.qmp.events[start:]
+              if e['event'] == 'VMBUS_FCOPY_CHANGE']
+    assert states == ['copying', 'completing', 'done']
+
+
+def test_daemon_that_does_not_answer(guest, folder, large):
+    """The deadline holds; what comes later drops the file."""
+    file = write(folder, large)
+    guest.run('kill -STOP $(cat /run/fcopy.pid)')
+    begun = time.monotonic()
+    job = begin(guest, file, '/tmp/stopped', step_timeout_ms=3000)
+    info = wait(guest, job)
+    assert info['result'] == 'timeout'
+    assert 3 <= time.monotonic() - begun < 4 * SCALE
+    with pytest.raises(QmpError, match='earlier copy'):
+        begin(guest, file, '/tmp/other')
+    guest.run('kill -CONT $(cat /run/fcopy.pid)')
+    deadline = time.monotonic() + 60 * SCALE
+    while True:
+        try:
+            job = begin(guest, file, '/tmp/after')
+            break
+        except QmpError:
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+    assert wait(guest, job)['state'] == 'done'
+    assert guest.shell.call('[ -e /tmp/stopped ]')[0] == 1
+
+
+def test_daemon_that_dies_and_resume(guest, folder, large):
+    """Another daemon never opened the file: it gets all of it."""
+    file = write(folder, large * 4)
+    job = begin(guest, file, '/tmp/dies')
+    guest.qmp.wait_event('VMBUS_FCOPY_PROGRESS', job=job)
+    guest.run('kill -KILL $(cat /run/fcopy.pid); sleep 0.5')
+    info = wait(guest, job, ['stopped'])
+    assert info['result'] == 'write-failed'
+    done = guest.hvctl('copy', file, '/tmp/no-daemon')
+    assert done.returncode == REFUSED  # the other one is not over
+    start_daemon(guest)
+    guest.qmp.execute('vmbus-fcopy-resume', {'job': job})
+    info = wait(guest, job)
+    assert info['state'] == 'done', info
+    assert sum_of(guest, '/tmp/dies') == info['sha256'] == \
+        hashlib.sha256(large * 4).hexdigest()
+
+
+def test_no_daemon(machine, folder):
+    guest = machine(kernel='6.1', devices=DEVICES,
+                    initramfs='initramfs-daemons').boot()
+    guest.wait_vmbus('file copy ready', lambda info: service(info) == 'ready')
+    done = guest.hvctl('copy', write(folder, b'data'), '/tmp/file')
+    assert done.returncode == REFUSED
+    assert 'daemon does not run' in done.stderr
+
+
+def test_reset_during_a_copy(machine, folder, large):
+    guest = boot(machine)
+    job = begin(guest, write(folder, large * 4), '/tmp/file')
+    guest.qmp.wait_event('VMBUS_FCOPY_PROGRESS', job=job)
+    mark = guest.console.mark()
+    guest.qmp.execute('system_reset')
+    info = wait(guest, job)
+    assert (info['state'], info['result']) == ('failed', 'gone')
+    guest.wait_booted(mark)
+    guest.wait_vmbus('file copy ready', lambda info: service(info) == 'ready')
+    start_daemon(guest)
+    done = guest.hvctl('copy', write(folder, b'data'), '/tmp/file')
+    assert done.returncode == 0, done.stderr
+
+
+def test_migration_during_a_copy(machine, folder, large):
+    """The copy stays behind and is told; the guest drops the file."""
+    guest = boot(machine)
+    job = begin(guest, write(folder, large * 8), '/tmp/moved',
+                step_timeout_ms=5000)
+    guest.qmp.wait_event('VMBUS_FCOPY_PROGRESS', job=job)
+    target = receiver(machine, kernel='6.1', devices=DEVICES,
+                      initramfs='initramfs-daemons')
+    migrate(guest, target)
+    assert wait(guest, job)['state'] == 'failed'
+    deadline = time.monotonic() + 60 * SCALE
+    while target.shell.call('[ -e /tmp/moved ]')[0] == 0:
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    file = write(folder, large)
+    job = begin(target, file, '/tmp/moved')
+    assert wait(target, job)['state'] == 'done'
+    assert sum_of(target, '/tmp/moved') == hashlib.sha256(large).hexdigest()
+
+
+def test_linux_6_12_has_no_driver(machine, folder):
+    guest = machine(kernel='6.12', devices=DEVICES,
+                    initramfs='initramfs-daemons').boot()
+    guest.wait_ready()
+    assert guest.device('hv-fcopy')['fcopy']['state'] == 'closed'
+    assert 'fcopy' not in guest.run('cat /lib/modules/hv_utils.ko | strings')
+    done = guest.hvctl('copy', write(folder, b'data'), '/tmp/file')
+    assert done.returncode == NOT_OPEN
+    assert done.stderr == \
+        'hvctl: The guest has not opened the file copy service.\n'
