@@ -48,11 +48,8 @@ def live_bytes(folder):
 
 def environment(folder):
     """For a program whose reports shall go to files in folder."""
-    asan = {
-        'log_path': folder / 'sanitizer', 'exitcode': EXIT_CODE,
-        'detect_leaks': 1,
-        # GLib has no frame pointers: a quick look back would end in it.
-        'fast_unwind_on_malloc': 0, 'malloc_context_size': 20}
+    asan = {'log_path': folder / 'sanitizer', 'exitcode': EXIT_CODE,
+            'detect_leaks': 1, 'malloc_context_size': 12}
     lsan = {'suppressions': SUPPRESSIONS, 'print_suppressions': 0}
     return {
         **os.environ,
