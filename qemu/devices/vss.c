@@ -494,9 +494,12 @@ void vmbus_vss_set_running(VmbusVss *vss, bool running)
 
 void vmbus_vss_reset(VmbusVss *vss)
 {
+    bool lost =
+        vss->owed || vss->state == VMBUS_VSS_THAWING ||
+        (vss->state == VMBUS_VSS_FAILED && vss->reason == VMBUS_VSS_GONE);
+
     vss->owed = false;
-    if (vss->state == VMBUS_VSS_THAWING ||
-        (vss->state == VMBUS_VSS_FAILED && vss->reason == VMBUS_VSS_GONE)) {
+    if (lost) {
         set_state(vss, VMBUS_VSS_FAILED, VMBUS_VSS_RESET);
     }
     vmbus_vss_schedule(vss);

@@ -34,6 +34,7 @@ struct HvVss {
     VMChangeStateEntry *runstate_entry;
     NotifierWithReturn migration_notifier;
     Notifier powerdown_notifier;
+    Error *unplug_blocker; /* NULL: it may be unplugged */
 };
 
 #define DEFAULT_HOLD_MS    10000
@@ -73,10 +74,28 @@ static const VMBusVssService qapi_services[] = {
     [VMBUS_VSS_UNUSABLE] = VM_BUS_VSS_SERVICE_UNUSABLE,
 };
 
+/* Without the device nobody would thaw the guest. */
+static void update_unplug_blocker(HvVss *vss, VmbusVssState state)
+{
+    bool busy = (state != VMBUS_VSS_IDLE && state != VMBUS_VSS_FAILED) ||
+                vmbus_vss_owes_thaw(vss->engine);
+
+    if (busy && !vss->unplug_blocker) {
+        error_setg(&vss->unplug_blocker,
+                   "the guest is frozen, or may be: thaw it first");
+        qdev_add_unplug_blocker(DEVICE(vss), vss->unplug_blocker);
+    } else if (!busy && vss->unplug_blocker) {
+        qdev_del_unplug_blocker(DEVICE(vss), vss->unplug_blocker);
+        error_free(vss->unplug_blocker);
+        vss->unplug_blocker = NULL;
+    }
+}
+
 static void vss_changed(void *opaque, const VmbusVssInfo *info)
 {
     bool has_reason = info->reason != VMBUS_VSS_NO_REASON;
 
+    update_unplug_blocker(opaque, info->state);
     trace_hv_vss_change(vmbus_vss_state_name(info->state), info->job,
                         has_reason ? vmbus_vss_reason_sentence(info->reason)
                                    : "");
@@ -163,6 +182,11 @@ static void vss_destroy(HvDevice *dev)
 {
     HvVss *vss = HV_VSS(dev);
 
+    if (vss->unplug_blocker) {
+        qdev_del_unplug_blocker(DEVICE(dev), vss->unplug_blocker);
+        error_free(vss->unplug_blocker);
+        vss->unplug_blocker = NULL;
+    }
     notifier_remove(&vss->powerdown_notifier);
     migration_remove_notifier(&vss->migration_notifier);
     qemu_del_vm_change_state_handler(vss->runstate_entry);
@@ -177,7 +201,13 @@ static GByteArray *vss_save(HvDevice *dev)
 
 static const char *vss_load(HvDevice *dev, const void *data, size_t len)
 {
-    return vmbus_vss_load(HV_VSS(dev)->engine, dev->chan, data, len);
+    HvVss *vss = HV_VSS(dev);
+    const char *why = vmbus_vss_load(vss->engine, dev->chan, data, len);
+    VmbusVssInfo info;
+
+    vmbus_vss_info(vss->engine, &info);
+    update_unplug_blocker(vss, info.state);
+    return why;
 }
 
 /* After the bus has closed all channels. */

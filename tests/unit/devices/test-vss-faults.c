@@ -241,6 +241,15 @@ static void test_reset(VssFixture *f, const void *data)
     vmbus_vss_reset(f->vss);
     vss_assert_state(f, VMBUS_VSS_FAILED, VMBUS_VSS_RESET);
     g_assert_false(vmbus_vss_owes_thaw(f->vss));
+    /* The same for one that was to be thawed. */
+    vss_open_ready(f);
+    g_assert_cmpuint(fake_pending(&f->chan), ==, 0);
+    vss_freeze_all(f);
+    vss_pass(f, HOLD);
+    fake_close(&f->chan);
+    vss_assert_state(f, VMBUS_VSS_FAILED, VMBUS_VSS_HOLD_OVER);
+    vmbus_vss_reset(f->vss);
+    vss_assert_state(f, VMBUS_VSS_FAILED, VMBUS_VSS_RESET);
     vss_open_ready(f);
     g_assert_cmpuint(fake_pending(&f->chan), ==, 0);
     vss_freeze_all(f);

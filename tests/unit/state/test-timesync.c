@@ -342,6 +342,26 @@ static void test_no_reference(void)
     tear_down(&there);
 }
 
+/* An order whose guest goes away in the other machine has its end there. */
+static void test_order_is_gone(void)
+{
+    g_autoptr(GByteArray) blob = NULL;
+    Side here, there;
+
+    set_up(&here, THEN);
+    ordered(&here);
+    blob = vmbus_timesync_save(here.ts);
+    set_up(&there, THEN);
+    there.chan.open = true;
+    g_assert_cmpstr(load(&there, blob->data, blob->len), ==, NULL);
+    fake_close(&there.chan);
+    g_assert_cmpuint(there.synced, ==, 1);
+    g_assert_true(there.asked);
+    g_assert_cmpint(there.result, ==, VMBUS_TIMESYNC_GONE);
+    tear_down(&here);
+    tear_down(&there);
+}
+
 static void test_noise(void)
 {
     g_autoptr(GRand) rand = g_rand_new_with_seed(13);
@@ -397,6 +417,7 @@ int main(int argc, char **argv)
         g_test_add_data_func(path, &damages[i], test_damaged);
     }
     g_test_add_func("/state/timesync/no-reference", test_no_reference);
+    g_test_add_func("/state/timesync/order-is-gone", test_order_is_gone);
     g_test_add_func("/state/timesync/noise", test_noise);
     return g_test_run();
 }
