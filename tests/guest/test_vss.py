@@ -11,8 +11,9 @@ import pytest
 from guestlib import QmpError, backup, program
 from guestlib.backup import Backup
 from guestlib.machine import SCALE, Watch
+from guestlib.migration import migrate, receiver, run_job
 
-NOT_OPEN, REFUSED, TIMEOUT = 5, 6, 7
+NO_VMBUS, NOT_OPEN, REFUSED, TIMEOUT = 4, 5, 6, 7
 DISABLED, COMMAND, LOST = 10, 12, 13
 KERNELS = ['6.1', '6.12']
 # What may pass after the end of a hold until the guest writes again.
@@ -329,6 +330,121 @@ def test_freeze_limit(machine):
                    'sleep 1000', code=LOST)
     assert 'not to be trusted' in failed.stderr
     guest.wait_progress(SLACK)
+
+
+# A machine that moves, and a device that leaves.
+
+def receiver_for(machine, guest):
+    return receiver(machine, devices=backup.devices(), **backup.OPTIONS,
+                    extra=backup.drive(guest.disk))
+
+
+def test_migration_while_frozen(one_guest, machine):
+    """The guest is thawed when the migration begins, or at the latest where
+    it arrives; nobody waits for the end of the hold."""
+    guest = one_guest
+    guest.freeze(hold_ms=200000)
+    target = receiver_for(machine, guest)
+    migrate(guest.machine, target)
+    guest.machine = target
+    guest.wait_progress(10)
+    info = guest.wait_state('failed')
+    assert info['reason'] in ('migration', 'moved')
+    assert not info['thaw-owed']
+    guest.freeze()
+    guest.thaw()
+
+
+def test_migration_of_a_stopped_frozen_machine(one_guest, machine):
+    """It has no time to thaw before it moves."""
+    guest = one_guest
+    guest.freeze(hold_ms=200000)
+    guest.machine.qmp.execute('stop')
+    target = receiver_for(machine, guest)
+    source = guest.machine
+    source.qmp.execute('migrate-set-capabilities', {'capabilities': [
+        {'capability': 'events', 'state': True}]})
+    uri = f'unix:{target.folder}/migration'
+    target.qmp.execute('migrate-incoming', {'uri': uri})
+    source.qmp.execute('migrate', {'uri': uri})
+    source.qmp.wait_event('MIGRATION', status='completed')
+    guest.machine = target
+    info = guest.wait_state('thawing')
+    assert info['reason'] == 'migration'
+    assert info['thaw-owed']
+    target.qmp.execute('cont')
+    guest.wait_progress(SLACK)
+    guest.wait_state('failed')
+
+
+def test_no_freeze_during_a_migration(one_guest, machine):
+    guest = one_guest
+    source = guest.machine
+    target = receiver_for(machine, guest)
+    source.qmp.execute('migrate-set-parameters', {'max-bandwidth': 1000})
+    uri = f'unix:{target.folder}/migration'
+    target.qmp.execute('migrate-incoming', {'uri': uri})
+    source.qmp.execute('migrate', {'uri': uri})
+    with pytest.raises(QmpError, match='being migrated'):
+        source.qmp.execute('vmbus-vss-freeze')
+    source.qmp.execute('migrate_cancel')
+
+
+def test_snapshot_of_a_frozen_machine(machine):
+    """What was saved frozen thaws at once where it is loaded, while the
+    machine that was saved stays frozen."""
+    guest = Backup(machine, 'debian', image=True).boot()
+    guest.start_writer()
+    guest.freeze(hold_ms=200000)
+    names = {'tag': 'one', 'vmstate': 'disk', 'devices': ['disk']}
+    run_job(guest.machine, 'snapshot-save', **names)
+    assert guest.vss()['state'] == 'frozen'
+    assert guest.stands_still()
+    guest.thaw()
+    guest.wait_progress()
+    run_job(guest.machine, 'snapshot-load', **names)
+    info = guest.vss()
+    assert (info['state'], info['reason']) == ('thawing', 'moved')
+    guest.machine.qmp.execute('cont')
+    guest.wait_progress(SLACK)
+    guest.wait_state('failed')
+    guest.freeze()
+    guest.thaw()
+
+
+def test_device_of_a_frozen_guest_stays(machine):
+    guest = Backup(machine, 'debian')
+    place = guest.machine.command.index('hv-vss')
+    guest.machine.command[place] = 'hv-vss,id=vss'
+    guest.boot()
+    guest.start_writer()
+    guest.freeze()
+    qmp = guest.machine.qmp
+    with pytest.raises(QmpError, match='thaw it first'):
+        qmp.execute('device_del', {'id': 'vss'})
+    guest.thaw()
+    # Linux waits for the daemon to close the device.
+    guest.kill_daemon()
+    qmp.execute('device_del', {'id': 'vss'})
+    qmp.wait_event('DEVICE_DELETED', device='vss')
+    assert guest.machine.hvctl('vss-status').returncode == NO_VMBUS
+    qmp.execute('device_add', {'driver': 'hv-vss', 'id': 'vss'})
+    guest.machine.wait_vmbus('backup service ready', lambda info: any(
+        d.get('vss', {}).get('service') == 'ready' for d in info['devices']))
+    guest.start_daemon()
+    guest.freeze()
+    assert guest.stands_still()
+    guest.thaw()
+
+
+def test_power_button_thaws(one_guest):
+    """system_powerdown; what the guest then does is its own matter."""
+    guest = one_guest
+    guest.freeze()
+    guest.machine.qmp.execute('system_powerdown')
+    guest.wait_progress(SLACK)
+    info = guest.wait_state('failed')
+    assert info['reason'] == 'shutdown'
 
 
 # A guest that cannot take part.

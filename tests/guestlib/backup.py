@@ -6,7 +6,7 @@ import subprocess
 import time
 
 from guestlib.machine import SCALE
-from guestlib.paths import GUEST, vmbus_devices
+from guestlib.paths import GUEST, program, vmbus_devices
 
 DISK_BYTES = 64 << 20
 RECORD = 16
@@ -33,17 +33,24 @@ def devices():
 
 
 def make_disk(path):
+    """With an empty file system; as a raw file."""
     with open(path, 'wb') as disk:
         disk.truncate(DISK_BYTES)
-    subprocess.run(['mkfs.ext4', '-q', '-F', path], check=True,
-                   env={**os.environ, 'PATH': os.environ['PATH'] +
-                        ':/usr/sbin:/sbin'})
-    return path
+    code, text = tool('mkfs.ext4', '-q', '-F', str(path))
+    assert code == 0, text
 
 
-def drive(path):
+def make_image(path):
+    """The same in a file that can hold snapshots of a machine."""
+    make_disk(f'{path}.raw')
+    subprocess.run([program('qemu-img'), 'convert', '-O', 'qcow2',
+                    f'{path}.raw', path], check=True)
+
+
+def drive(path, kind='raw'):
     """Options of a machine that has that disk."""
-    return ['-drive', f'if=none,id=disk,format=raw,file={path}',
+    return ['-blockdev', f'driver={kind},node-name=disk,file.driver=file,'
+            f'file.filename={path}',
             '-device', 'virtio-blk-pci,drive=disk']
 
 
@@ -57,13 +64,12 @@ def tool(*command):
 class Backup:
     """What is on the disk of a machine, and what becomes of it."""
 
-    def __init__(self, make, daemon=None, folder=None, extra=(), **options):
-        self.disk = None
-        self.machine = make(devices=devices(), extra=[], **OPTIONS, **options)
-        self.folder = folder or self.machine.folder
+    def __init__(self, make, daemon=None, image=False, **options):
+        self.machine = make(devices=devices(), **OPTIONS, **options)
+        self.folder = self.machine.folder
         self.disk = self.folder / 'disk'
-        make_disk(self.disk)
-        self.machine.command += [*drive(self.disk), *extra]
+        (make_image if image else make_disk)(self.disk)
+        self.machine.command += drive(self.disk, 'qcow2' if image else 'raw')
         self.daemon = daemon
 
     def boot(self):
