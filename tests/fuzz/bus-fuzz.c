@@ -225,6 +225,22 @@ void fuzz_bus_adopt(FuzzBus *f)
     }
 }
 
+const VmbusGpadl *fuzz_gpadl_of(const FuzzBus *f, const FuzzDevice *device)
+{
+    GList *list = vmbus_gpadl_list(&f->bus->gpadls);
+    const VmbusGpadl *found = NULL;
+
+    for (GList *link = list; link; link = link->next) {
+        const VmbusGpadl *gpadl = link->data;
+
+        if (device->chan && gpadl->relid == device->chan->relid) {
+            found = gpadl;
+        }
+    }
+    g_list_free(list);
+    return found;
+}
+
 static void use_map(FuzzDevice *device, FuzzInput *in)
 {
     static uint8_t buf[65536];
@@ -247,7 +263,8 @@ static void use_map(FuzzDevice *device, FuzzInput *in)
 void fuzz_step_map(FuzzBus *f, FuzzInput *in)
 {
     FuzzDevice *device = &f->devices[fuzz_below(in, FUZZ_DEVICES)];
-    uint32_t id = fuzz_value(in, 4, 1, 4);
+    const VmbusGpadl *gpadl = fuzz_gpadl_of(f, device);
+    uint32_t id = fuzz_value(in, 4, gpadl ? gpadl->id : 1, 1);
     const char *err = NULL;
 
     if (device->map && fuzz_chance(in, 40)) {
@@ -527,6 +544,7 @@ void fuzz_bus_finish(FuzzBus *f)
     fuzz_bus_heal(f);
     vmbus_bus_set_max_version(f->bus, UINT32_MAX);
     fuzz_bus_drain(f);
+    f->vsc->next_gpadl = 0x12345678; /* none that is left of before */
     vsc_machine_reset_ram(f->machine);
     memset(f->machine->flags, 0, sizeof(f->machine->flags));
     behave(f);

@@ -67,6 +67,8 @@ void fuzz_bus_run(FuzzBus *f, FuzzInput *in, const FuzzStep *steps,
                   unsigned count);
 /* What must hold between two steps. */
 void fuzz_bus_check(FuzzBus *f);
+/* A GPADL of @device's channel, if there is one; or NULL. */
+const VmbusGpadl *fuzz_gpadl_of(const FuzzBus *f, const FuzzDevice *device);
 /* Does anything fail now that should not? */
 bool fuzz_bus_failing(const FuzzBus *f);
 /* The devices let go of all GPADLs. */
@@ -89,6 +91,8 @@ void fuzz_look_at(const VmbusPacket *pkt);
 
 /* Steps of use to more than one target. */
 FuzzStepFn fuzz_step_post;     /* a message, of any kind */
+FuzzStepFn fuzz_step_opening;  /* a GPADL, and a channel opened with it */
+FuzzStepFn fuzz_step_teardown; /* ... of a GPADL that there is */
 FuzzStepFn fuzz_step_take;     /* the guest reads a slot and says EOM */
 FuzzStepFn fuzz_step_lost;     /* the message under way fails for good */
 FuzzStepFn fuzz_step_signal;   /* the guest signals a channel */

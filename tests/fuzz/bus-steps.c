@@ -279,6 +279,79 @@ void fuzz_step_post(FuzzBus *f, FuzzInput *in)
     g_free(copy);
 }
 
+static void post(FuzzBus *f, const VmbusMsg *msg, uint32_t len)
+{
+    vmbus_bus_post(f->bus, VMBUS_MESSAGE_CONNECTION_ID, msg, len);
+}
+
+/* One of those that there are, or NULL. */
+static const VmbusGpadl *some_gpadl(const FuzzBus *f, FuzzInput *in)
+{
+    GList *list = vmbus_gpadl_list(&f->bus->gpadls);
+    const VmbusGpadl *gpadl =
+        list ? g_list_nth_data(list, fuzz_u8(in) % g_list_length(list)) : NULL;
+
+    g_list_free(list);
+    return gpadl;
+}
+
+/*
+ * An opening that is right but for one thing or two, which messages of any kind
+ * in any order are too seldom.
+ */
+void fuzz_step_opening(FuzzBus *f, FuzzInput *in)
+{
+    uint32_t relid = fuzz_value(in, 4, 1, RELIDS);
+    uint32_t pages = fuzz_value(in, 1, 6, 3) % 20;
+    uint32_t first = fuzz_below(in, FUZZ_PAGES - 8);
+    uint32_t id = f->vsc->next_gpadl++;
+    uint64_t gfns[20];
+    VmbusMsg msg;
+
+    for (uint32_t i = 0; i < G_N_ELEMENTS(gfns); i++) {
+        gfns[i] = first + i;
+    }
+    fuzz_bus_drain(f);
+    /* In most cases rings that hold nothing. */
+    for (uint32_t i = 0; i < 6 && !fuzz_chance(in, 5); i++) {
+        memset(vsc_machine_page(f->machine, first + i), 0,
+               sizeof(VmbusRingControl));
+    }
+    vsc_post_gpadl(f->vsc, relid, id, gfns, pages);
+    fuzz_bus_drain(f);
+    if (fuzz_chance(in, 40)) {
+        vsc_head(&msg, VMBUS_MSG_OPEN_RESERVED);
+        msg.open_reserved.relid = relid;
+        msg.open_reserved.target_sint = 1 + fuzz_u8(in) % 15;
+        msg.open_reserved.gpadl = id;
+        msg.open_reserved.downstream_offset = fuzz_value(in, 4, 3, 1);
+        post(f, &msg, sizeof(msg.open_reserved));
+        return;
+    }
+    vsc_head(&msg, VMBUS_MSG_OPENCHANNEL);
+    msg.open.relid = relid;
+    msg.open.gpadl = id;
+    msg.open.target_vp =
+        fuzz_chance(in, 20) ? VMBUS_VP_NONE : fuzz_value(in, 4, 0, 2);
+    msg.open.downstream_offset = fuzz_value(in, 4, 3, 1);
+    msg.open2.connection_id = fuzz_value(in, 4, 0x5000 + relid, 2);
+    msg.open2.event_flag = fuzz_value(in, 2, 100, 3);
+    post(f, &msg, sizeof(msg.open2));
+}
+
+void fuzz_step_teardown(FuzzBus *f, FuzzInput *in)
+{
+    const VmbusGpadl *gpadl = some_gpadl(f, in);
+    VmbusMsg msg;
+
+    if (gpadl) {
+        vsc_head(&msg, VMBUS_MSG_GPADL_TEARDOWN);
+        msg.gpadl_teardown.relid = gpadl->relid;
+        msg.gpadl_teardown.gpadl = gpadl->id;
+        post(f, &msg, sizeof(msg.gpadl_teardown));
+    }
+}
+
 void fuzz_step_take(FuzzBus *f, FuzzInput *in)
 {
     uint8_t how = fuzz_u8(in);

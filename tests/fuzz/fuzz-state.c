@@ -3,10 +3,11 @@
 #include "bus-fuzz.h"
 
 static const FuzzStep steps[] = {
-    {fuzz_step_migrate, 12}, {fuzz_step_post, 16},  {fuzz_step_take, 4},
-    {fuzz_step_signal, 2},   {fuzz_step_packet, 2}, {fuzz_step_scribble, 1},
-    {fuzz_step_send, 2},     {fuzz_step_habits, 1}, {fuzz_step_plug, 3},
-    {fuzz_step_inject, 1},   {fuzz_step_subs, 2},   {fuzz_step_map, 2},
+    {fuzz_step_migrate, 12}, {fuzz_step_post, 16},    {fuzz_step_take, 4},
+    {fuzz_step_signal, 2},   {fuzz_step_packet, 2},   {fuzz_step_scribble, 1},
+    {fuzz_step_send, 2},     {fuzz_step_habits, 1},   {fuzz_step_plug, 3},
+    {fuzz_step_inject, 1},   {fuzz_step_subs, 2},     {fuzz_step_map, 2},
+    {fuzz_step_opening, 4},  {fuzz_step_teardown, 2},
 };
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
