@@ -30,6 +30,18 @@ static void run_thaw_hooks(Agent *agent)
     if (agent->hooks_due) {
         agent->hooks_due = false;
         hooks_after_thaw(agent->config, &agent->stuck, &agent->waiter);
+        record_remove(agent->config->record);
+    }
+}
+
+/* NULL: nothing is frozen, but thaw.d has to run. */
+static void keep_record(Agent *agent, const FreezeSet *set)
+{
+    Reason reason;
+
+    if (!record_write(agent->config->record, set, &reason)) {
+        log_message(LOG_NOTICE, "There is no record of what is frozen: %s.",
+                    reason.text);
     }
 }
 
@@ -38,7 +50,7 @@ static void on_orphaned(void *opaque)
 {
     Agent *agent = opaque;
 
-    record_remove(agent->config->record);
+    keep_record(agent, NULL);
     log_message(LOG_ERR, "The agent died while file systems were frozen; its "
                          "guard has thawed them.");
     waiter_init(&agent->waiter);
@@ -49,7 +61,7 @@ static void set_free(Agent *agent)
 {
     freeze_set_free(agent->set);
     agent->set = NULL;
-    record_remove(agent->config->record);
+    keep_record(agent, NULL);
 }
 
 /* When nothing is frozen any more: what had to wait for that. */
@@ -113,7 +125,6 @@ static bool freeze(Agent *agent, Reason *reason)
 {
     int64_t deadline = now_ms() + agent->config->freeze_timeout * 1000ll;
     int64_t hold_ms = agent->config->hold_time * 1000ll;
-    Reason no_record;
 
     if (stuck_any(&agent->stuck)) {
         return reason_set(reason, "the kernel has not ended what an earlier "
@@ -121,6 +132,7 @@ static bool freeze(Agent *agent, Reason *reason)
     }
     agent->lapsed = false;
     agent->hooks_due = true;
+    keep_record(agent, NULL);
     if (!hooks_before_freeze(agent->config, &agent->stuck, &agent->waiter,
                              deadline, reason) ||
         !open_set(agent, deadline, reason)) {
@@ -128,10 +140,7 @@ static bool freeze(Agent *agent, Reason *reason)
     }
     agent->set->orphaned = on_orphaned;
     agent->set->opaque = agent;
-    if (!record_write(agent->config->record, agent->set, &no_record)) {
-        log_message(LOG_NOTICE, "There is no record of what is frozen: %s.",
-                    no_record.text);
-    }
+    keep_record(agent, agent->set);
     log_hold();
     if (!freeze_set_freeze(agent->set, &agent->waiter, deadline, hold_ms,
                            reason)) {
@@ -309,24 +318,30 @@ static bool shake_hands(Agent *agent)
     return true;
 }
 
+/* What an agent before us left, which was killed with its guard. */
 static void recover(Agent *agent)
 {
     Reason reason;
-    bool ok;
-    unsigned thawed = record_recover(agent->config, agent->ops, &ok, &reason);
+    unsigned thawed;
 
-    if (thawed > 0) {
-        log_message(LOG_WARNING,
-                    "Thawed %u file systems that an agent before "
-                    "left frozen.",
-                    thawed);
-    }
-    if (!ok) {
+    switch (record_recover(agent->config, agent->ops, &thawed, &reason)) {
+    case RECOVER_NOTHING:
+        return;
+    case RECOVER_FAILED:
         log_message(LOG_ERR,
                     "What an agent before left frozen is not thawed: "
                     "%s.",
                     reason.text);
+        return;
+    case RECOVER_DONE:
+        break;
     }
+    log_message(LOG_WARNING,
+                "An agent before was killed; %u file systems "
+                "that it left frozen are thawed.",
+                thawed);
+    agent->hooks_due = true;
+    run_thaw_hooks(agent);
 }
 
 /* A dead guard is replaced: without one, nothing stays frozen. */
@@ -395,7 +410,9 @@ void agent_run(Agent *agent)
             continue;
         }
         /* Nobody else has the device, so what is recorded is nobody's. */
-        recover(agent);
+        if (!agent->set) {
+            recover(agent);
+        }
         if (shake_hands(agent)) {
             serve(agent);
         }

@@ -176,6 +176,8 @@ static void exec_hook(const char *path, const char *word,
     dup2(output, STDERR_FILENO);
     close_others(3, NULL, 0);
     prctl(PR_SET_IO_FLUSHER, 0, 0, 0, 0);
+    /* With the agent, the limit of its time would go. */
+    prctl(PR_SET_PDEATHSIG, SIGTERM, 0, 0, 0);
     write_text("/proc/self/oom_score_adj", "0");
     if (chdir("/") == 0) {
         waiter_reset_signals();

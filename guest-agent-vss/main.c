@@ -109,14 +109,25 @@ static int check(const AgentConfig *config)
 
 static int recover(const AgentConfig *config)
 {
+    Stuck stuck = {.count = 0};
+    Waiter waiter;
     Reason reason;
-    bool ok;
-    unsigned thawed = record_recover(config, &fs_ops_linux, &ok, &reason);
+    unsigned thawed;
 
-    if (thawed > 0) {
-        printf("Thawed %u file systems.\n", thawed);
+    switch (record_recover(config, &fs_ops_linux, &thawed, &reason)) {
+    case RECOVER_NOTHING:
+        return EXIT_DONE;
+    case RECOVER_FAILED:
+        return fail(EXIT_BROKEN, reason.text);
+    case RECOVER_DONE:
+        break;
     }
-    return ok ? EXIT_DONE : fail(EXIT_BROKEN, reason.text);
+    printf("Thawed %u file systems.\n", thawed);
+    waiter_init(&waiter);
+    hooks_after_thaw(config, &stuck, &waiter);
+    waiter_close(&waiter);
+    record_remove(config->record);
+    return EXIT_DONE;
 }
 
 static int open_device(void *opaque)

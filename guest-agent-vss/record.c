@@ -17,7 +17,7 @@ bool record_write(const char *path, const FreezeSet *set, Reason *reason)
         open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
     bool ok = fd >= 0;
 
-    for (size_t i = 0; i < set->count && ok; i++) {
+    for (size_t i = 0; set && i < set->count && ok; i++) {
         ok = dprintf(fd, "%u:%u\n", set->majors[i], set->minors[i]) > 0;
     }
     if (!ok) {
@@ -64,19 +64,19 @@ static int thaw_item(const PlanItem *item, const AgentConfig *config,
     return result;
 }
 
-unsigned record_recover(const AgentConfig *config, const FsOps *ops, bool *ok,
-                        Reason *reason)
+Recovered record_recover(const AgentConfig *config, const FsOps *ops,
+                         unsigned *thawed, Reason *reason)
 {
     char *text = read_file(config->record, MAX_BYTES), *rest = text, *line;
-    unsigned thawed = 0;
     Plan plan;
+    bool ok;
 
-    *ok = true;
+    *thawed = 0;
     if (!text) {
-        return 0;
+        return RECOVER_NOTHING;
     }
-    *ok = plan_make(&plan, config, reason);
-    while (*ok && (line = strsep(&rest, "\n"))) {
+    ok = plan_make(&plan, config, reason);
+    while (ok && (line = strsep(&rest, "\n"))) {
         const PlanItem *item = NULL;
         unsigned major, minor;
 
@@ -86,14 +86,11 @@ unsigned record_recover(const AgentConfig *config, const FsOps *ops, bool *ok,
         if (item) {
             int result = thaw_item(item, config, ops, reason);
 
-            *ok &= result >= 0;
-            thawed += result > 0;
+            ok = result >= 0;
+            *thawed += result > 0;
         }
     }
     plan_free(&plan);
     free(text);
-    if (*ok) {
-        record_remove(config->record);
-    }
-    return thawed;
+    return ok ? RECOVER_DONE : RECOVER_FAILED;
 }

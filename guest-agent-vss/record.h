@@ -1,25 +1,33 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * A file in memory (/run) that tells what is frozen, for the case that agent
- * and guard are killed together.  It is written before the first freeze and
- * removed after the last thaw.
+ * A file in memory (/run) for the case that agent and guard are killed
+ * together.  It is there from before the first hook of freeze.d until after
+ * the last one of thaw.d, and tells what may be frozen.
  */
 #ifndef GUEST_AGENT_VSS_RECORD_H
 #define GUEST_AGENT_VSS_RECORD_H
 
 #include "freeze-set.h"
 
-/* False and a reason; a freeze is possible all the same. */
+/*
+ * Write what is to be frozen; NULL: nothing is.  False and a reason; a freeze
+ * is possible all the same.
+ */
 bool record_write(const char *path, const FreezeSet *set, Reason *reason);
 
 void record_remove(const char *path);
 
+typedef enum Recovered {
+    RECOVER_NOTHING, /* there is no record */
+    RECOVER_DONE,    /* nothing is frozen; thaw.d has to run */
+    RECOVER_FAILED,  /* something cannot be thawed */
+} Recovered;
+
 /*
- * Thaw what the record names, and remove it.  Returns how many file systems
- * were thawed; 0 also if there is no record.  False in *@ok and a reason if
- * one cannot be.
+ * Thaw what the record names; *@thawed says how many file systems that were.
+ * Give a reason if it fails.  The record stays.
  */
-unsigned record_recover(const AgentConfig *config, const FsOps *ops, bool *ok,
-                        Reason *reason);
+Recovered record_recover(const AgentConfig *config, const FsOps *ops,
+                         unsigned *thawed, Reason *reason);
 
 #endif

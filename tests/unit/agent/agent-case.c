@@ -28,7 +28,8 @@ static void remove_tree(const char *path)
         }
         g_dir_close(dir);
     }
-    g_assert_cmpint(g_remove(path), ==, 0);
+    /* A process of the test may have been quicker. */
+    g_assert_true(g_remove(path) == 0 || errno == ENOENT);
 }
 
 void case_clean(char *folder)

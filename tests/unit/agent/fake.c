@@ -268,6 +268,11 @@ void fake_kill(Fake *fake, int signal)
     fake->agent = 0;
 }
 
+void fake_wait_guard(Fake *fake)
+{
+    case_wait(!g_file_test(fake->config.record, G_FILE_TEST_EXISTS), 3000);
+}
+
 /* Of /proc/PID/stat: pid (name) state ppid */
 pid_t fake_child(const Fake *fake, const char *name)
 {

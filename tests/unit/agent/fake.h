@@ -67,6 +67,9 @@ void fake_wait_closed(Fake *fake);
 
 void fake_kill(Fake *fake, int signal);
 
+/* Wait until the guard of an agent that was killed has nothing left to do. */
+void fake_wait_guard(Fake *fake);
+
 /* The child of the agent of that name; 0: none. */
 pid_t fake_child(const Fake *fake, const char *name);
 

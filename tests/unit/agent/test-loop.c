@@ -272,6 +272,7 @@ static void test_killed(Case *test, const void *data)
     assert_stands_still(test);
     fake_kill(fake, SIGKILL);
     assert_goes_on(test);
+    fake_wait_guard(fake);
 }
 
 /* Only what was frozen here: the other one stays as it was found. */

@@ -44,7 +44,7 @@ static void test_order(Fake *fake, const void *data)
     fake_assert_events(fake, "F3F2F1F0T0T1T2T3");
     assert_log(fake, "Froze 4 file systems.");
     assert_log(fake, "Thawed.");
-    g_assert_false(g_file_test(fake->config.record, G_FILE_TEST_EXISTS));
+    case_wait(!g_file_test(fake->config.record, G_FILE_TEST_EXISTS), 1000);
 }
 
 /* Everything frozen so far is thawed, and nothing else is touched. */
@@ -233,8 +233,7 @@ static void test_killed(Fake *fake, const void *data)
     g_assert_cmpint(now_ms() - start, <, 1000);
     fake_assert_events(fake, "F3F2F1F0T0T1T2T3");
     assert_log(fake, "its guard has thawed them");
-    g_assert_false(g_file_test(fake->config.record, G_FILE_TEST_EXISTS));
-    case_wait(g_file_test(fake->config.device, G_FILE_TEST_EXISTS), 1);
+    fake_wait_guard(fake);
     for (int i = 0; i < 400; i++) {
         g_autofree char *ran = case_read(fake->folder, "ran");
 
@@ -258,6 +257,7 @@ static void test_killed_while_freezing(Fake *fake, const void *data)
     fake_assert_events(fake, "F3F2T2T3F1T1");
     g_assert_true(fake_none_frozen(fake));
     assert_log(fake, "its guard has thawed them");
+    fake_wait_guard(fake);
 }
 
 static void test_freezer_killed(Fake *fake, const void *data)
@@ -289,6 +289,7 @@ static void test_guard_killed(Fake *fake, const void *data)
     fake_kill(fake, SIGKILL);
     case_wait(fake_none_frozen(fake), 2000);
     fake_assert_events(fake, "F3F2F1F0T0T1T2T3");
+    fake_wait_guard(fake);
 }
 
 /* Not even the guard is left: the next agent has the record. */
@@ -307,7 +308,29 @@ static void test_all_killed(Fake *fake, const void *data)
     fake_start(fake);
     fake_register(fake);
     g_assert_true(fake_none_frozen(fake));
-    assert_log(fake, "Thawed 3 file systems that an agent before left frozen");
+    assert_log(fake, "killed; 3 file systems that it left frozen are thawed");
+    g_assert_false(g_file_test(fake->config.record, G_FILE_TEST_EXISTS));
+}
+
+/* Killed before there was a guard: the next agent undoes what hooks did. */
+static void test_killed_in_hook(Fake *fake, const void *data)
+{
+    g_autofree char *ran = NULL, *on = NULL;
+
+    case_hook(fake->folder, "freeze.d/10",
+              "echo >$(dirname $0)/../on; "
+              "exec sleep 60");
+    case_hook(fake->folder, "thaw.d/10", "echo ran >$(dirname $0)/../ran");
+    fake_begin(fake);
+    fake_send(fake, HV_VSS_FREEZE);
+    on = g_strdup_printf("%s/on", fake->folder);
+    case_wait(g_file_test(on, G_FILE_TEST_EXISTS), 3000);
+    fake_kill(fake, SIGKILL);
+    fake_start(fake);
+    fake_register(fake);
+    assert_log(fake, "killed; 0 file systems that it left frozen are thawed");
+    ran = case_read(fake->folder, "ran");
+    g_assert_cmpstr(ran, ==, "ran\n");
     g_assert_false(g_file_test(fake->config.record, G_FILE_TEST_EXISTS));
 }
 
@@ -318,7 +341,7 @@ static void test_recovers_its_own(Fake *fake, const void *data)
     fake->files->fs[1].frozen = true;
     fake->files->fs[2].frozen = true;
     fake_begin(fake);
-    assert_log(fake, "Thawed 1 file systems");
+    assert_log(fake, "1 file systems that it left frozen are thawed");
     g_assert_true(fake->files->fs[1].frozen);
     g_assert_false(fake->files->fs[2].frozen);
 }
@@ -526,9 +549,9 @@ static void test_hooks(Fake *fake, const void *data)
     g_autofree char *order = NULL;
 
     case_hook(fake->folder, "freeze.d/10",
-              "cd $(dirname $0)/..; test ! -e record && echo freeze >>ran");
+              "cd $(dirname $0)/..; test ! -s record && echo freeze >>ran");
     case_hook(fake->folder, "thaw.d/10",
-              "cd $(dirname $0)/..; test ! -e record && echo thaw >>ran");
+              "cd $(dirname $0)/..; test ! -s record && echo thaw >>ran");
     fake_begin(fake);
     g_assert_cmphex(FREEZE(), ==, HV_VSS_S_OK);
     order = case_read(fake->folder, "ran");
@@ -615,6 +638,7 @@ int main(int argc, char **argv)
         {"freezer-killed", test_freezer_killed},
         {"guard-killed", test_guard_killed},
         {"all-killed", test_all_killed},
+        {"killed-in-hook", test_killed_in_hook},
         {"recovers-its-own", test_recovers_its_own},
         {"recovery-fails", test_recovery_fails},
         {"terminated", test_terminated},
