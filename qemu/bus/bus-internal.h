@@ -68,7 +68,8 @@ struct VmbusChannel {
     uint64_t corruptions;
     const char *corruption;
 
-    const char *fault; /* found by a load; closes the channel on resume */
+    const char *fault; /* of a loaded one: closes the channel on resume */
+    bool old_fault;    /* it was found and counted before the save */
 };
 
 /* A message of the guest, or one for it. */
@@ -269,8 +270,8 @@ const char *vmbus_channel_route(VmbusChannel *chan, uint32_t vp);
 void vmbus_channel_detach(VmbusChannel *chan);
 /* Interrupts the guest, if the channel's interrupts are on. */
 void vmbus_channel_notify_guest(VmbusChannel *chan);
-/* Notes that the ring is corrupt; @why is static.  The caller sees to it that
- * the channel is closed. */
+/* Notes that the ring is corrupt; @why is static, or NULL if it was noted
+ * before.  The caller sees to it that the channel is closed. */
 void vmbus_channel_break(VmbusChannel *chan, const char *why);
 /* Moves the channel's interrupt; NULL, or a sentence why not. */
 const char *vmbus_channel_retarget(VmbusChannel *chan, uint32_t vp);

@@ -264,6 +264,8 @@ const char *vmbus_channel_open(VmbusChannel *chan, const VmbusMsgOpen *msg,
         vmbus_channel_detach(chan);
         return why;
     }
+    chan->fault = NULL;
+    chan->old_fault = false;
     vmbus_channel_opened(chan);
     chan->opening = true;
     accepted = chan->ops->open(chan, chan->opaque);
@@ -322,8 +324,10 @@ void vmbus_channel_close(VmbusChannel *chan, VmbusChannelState next)
 
 void vmbus_channel_break(VmbusChannel *chan, const char *why)
 {
-    count(&chan->corruptions, 1);
-    __atomic_store_n(&chan->corruption, why, __ATOMIC_RELAXED);
+    if (why) {
+        count(&chan->corruptions, 1);
+        __atomic_store_n(&chan->corruption, why, __ATOMIC_RELAXED);
+    }
     __atomic_store_n(&chan->broken, true, __ATOMIC_RELEASE);
 }
 

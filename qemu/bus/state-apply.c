@@ -254,8 +254,10 @@ static const char *apply_open(VmbusBus *bus, const SavedChannel *saved)
         return why;
     }
     vmbus_channel_opened(chan);
-    /* Found before, and counted: closed when the bus resumes. */
-    chan->broken = saved->rings.broken;
+    chan->old_fault = saved->rings.broken;
+    if (chan->old_fault) {
+        chan->fault = chan->corruption ? chan->corruption : "";
+    }
     return NULL;
 }
 

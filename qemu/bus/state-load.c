@@ -297,10 +297,8 @@ static void poke(VmbusChannel *chan)
     const char *fault = chan->fault;
 
     chan->fault = NULL;
-    if (fault && !vmbus_channel_broken(chan)) {
-        vmbus_channel_break(chan, fault);
-    }
-    if (vmbus_channel_broken(chan)) {
+    if (fault) {
+        vmbus_channel_break(chan, chan->old_fault ? NULL : fault);
         vmbus_channel_close_broken(chan);
         return;
     }

@@ -128,7 +128,8 @@ static void put_rings(GByteArray *blob, const VmbusChannel *chan)
         .out_pending = chan->out.pending,
         .signal_id = chan->signal_id,
         .event_flag = chan->event_flag,
-        .broken = vmbus_channel_broken(chan),
+        .broken =
+            vmbus_channel_broken(chan) || (chan->fault && chan->old_fault),
     };
     guint place = vmbus_blob_open(blob, CHANNEL_RINGS);
 
