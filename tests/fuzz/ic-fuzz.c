@@ -4,7 +4,7 @@
 typedef struct Message {
     IcPipeHeader pipe;
     IcHeader header;
-    uint8_t body[2400];
+    uint8_t body[7500];
 } __attribute__((packed)) Message;
 
 static void offer(IcFuzz *f)
