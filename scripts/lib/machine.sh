@@ -17,7 +17,11 @@ machine_cpu() { # tcg|kvm
 }
 
 machine_devices() {
-    echo "-device vmbus-bridge -device hv-heartbeat -device hv-shutdown"
+    local device
+    for device in vmbus-bridge hv-heartbeat hv-shutdown hv-timesync hv-vss; do
+        printf -- '-device %s ' "$device"
+    done
+    echo
 }
 
 if [[ ${BASH_SOURCE[0]} == "$0" ]]; then

@@ -154,9 +154,9 @@ def test_daemon_killed_while_frozen(guest):
         time.sleep(1)
         guest.start_daemon()
     thawed_after(guest, start, 3)
-    guest.wait_state('failed')
     if guest.daemon == 'agent':
         guest.start_daemon()
+    guest.wait_state('failed')
     guest.freeze()
     guest.thaw()
 
