@@ -110,6 +110,8 @@ void stor_wake(StorChannel *ch);
 void stor_resubmit(StorChannel *ch);
 /* Ends what the machine has, and forgets answers. */
 void stor_drop_requests(StorChannel *ch);
+/* Frees all that the machine does not have. */
+void stor_forget_items(StorChannel *ch);
 /* An item with room for that many segments; not in a queue yet. */
 StorItem *stor_item_new(StorChannel *ch, uint32_t segments);
 void stor_item_queue(StorItem *item, GQueue *queue);

@@ -336,6 +336,20 @@ void stor_drop_requests(StorChannel *ch)
     }
 }
 
+void stor_forget_items(StorChannel *ch)
+{
+    GQueue *queues[] = {&ch->in_flight, &ch->done};
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(queues); i++) {
+        GList *l;
+
+        while ((l = g_queue_pop_head_link(queues[i]))) {
+            g_free(l->data);
+        }
+    }
+    ch->segments = 0;
+}
+
 /* Units that are not there */
 
 /*

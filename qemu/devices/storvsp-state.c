@@ -334,20 +334,6 @@ static const char *channel_item(void *opaque, const VmbusBlobItem *item)
     }
 }
 
-static void drop_items(StorChannel *ch)
-{
-    GQueue *queues[] = {&ch->in_flight, &ch->done};
-
-    for (unsigned i = 0; i < G_N_ELEMENTS(queues); i++) {
-        GList *l;
-
-        while ((l = g_queue_pop_head_link(queues[i]))) {
-            g_free(l->data);
-        }
-    }
-    ch->segments = 0;
-}
-
 static const char *validate_channel(const LoadingChannel *loading)
 {
     const SavedChannel *saved = &loading->saved;
@@ -385,7 +371,7 @@ static const char *load_channel(void *opaque, const VmbusBlobItem *item)
         why = "The saved storage adapter has a channel twice.";
     }
     if (why) {
-        drop_items(&fresh);
+        stor_forget_items(&fresh);
         return why;
     }
     fresh.index = loading.saved.index;
@@ -442,7 +428,7 @@ static void forget(StorVsp *vsp)
     for (unsigned i = 0; i < STOR_MAX_CHANNELS; i++) {
         StorChannel *ch = &vsp->channels[i];
 
-        drop_items(ch);
+        stor_forget_items(ch);
         ch->open = ch->resubmit = ch->reply_waits = ch->resetting = false;
         ch->chan = NULL;
     }

@@ -534,6 +534,10 @@ StorVsp *storvsp_new(const StorVspConfig *config, const StorVspOps *ops,
 
 void storvsp_free(StorVsp *vsp)
 {
+    /* What was loaded and never ran. */
+    for (unsigned i = 0; i < STOR_MAX_CHANNELS; i++) {
+        stor_forget_items(&vsp->channels[i]);
+    }
     g_free(vsp);
 }
 

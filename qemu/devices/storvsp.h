@@ -126,7 +126,7 @@ extern const VmbusChannelOps storvsp_channel_ops;
 
 StorVsp *storvsp_new(const StorVspConfig *config, const StorVspOps *ops,
                      void *opaque);
-/* The channels are closed. */
+/* The channels are closed, or were loaded and have not run. */
 void storvsp_free(StorVsp *vsp);
 
 /*
