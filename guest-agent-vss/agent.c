@@ -14,6 +14,8 @@
 
 #define RETRY_THAW_MS 5000
 
+#define STUCK_MS 2000
+
 void agent_init(Agent *agent)
 {
     agent->retry_ms = 1000;
@@ -22,6 +24,7 @@ void agent_init(Agent *agent)
     agent->set = NULL;
     agent->lapsed = false;
     agent->hooks_due = false;
+    agent->record_failed = false;
     agent->open_error = 0;
 }
 
@@ -39,7 +42,9 @@ static void keep_record(Agent *agent, const FreezeSet *set)
 {
     Reason reason;
 
-    if (!record_write(agent->config->record, set, &reason)) {
+    if (!record_write(agent->config->record, set, &reason) &&
+        !agent->record_failed) {
+        agent->record_failed = true;
         log_message(LOG_NOTICE, "There is no record of what is frozen: %s.",
                     reason.text);
     }
@@ -107,6 +112,22 @@ static void thaw_early(Agent *agent, const char *why)
     }
 }
 
+/* A child that is only slow to end must not cost a backup. */
+static bool is_stuck(Agent *agent, int64_t deadline, Reason *reason)
+{
+    int64_t patience = now_ms() + STUCK_MS;
+
+    while (stuck_any(&agent->stuck)) {
+        if (now_ms() >= patience || now_ms() >= deadline) {
+            reason_set(reason, "the kernel has not ended what an earlier "
+                               "freeze began");
+            return true;
+        }
+        usleep(5000);
+    }
+    return false;
+}
+
 static bool open_set(Agent *agent, int64_t deadline, Reason *reason)
 {
     Plan plan;
@@ -126,9 +147,8 @@ static bool freeze(Agent *agent, Reason *reason)
     int64_t deadline = now_ms() + agent->config->freeze_timeout * 1000ll;
     int64_t hold_ms = agent->config->hold_time * 1000ll;
 
-    if (stuck_any(&agent->stuck)) {
-        return reason_set(reason, "the kernel has not ended what an earlier "
-                                  "freeze began");
+    if (is_stuck(agent, deadline, reason)) {
+        return false;
     }
     agent->lapsed = false;
     agent->hooks_due = true;
@@ -193,9 +213,7 @@ static uint32_t on_hot_backup(Agent *agent)
     Plan plan;
     bool ok;
 
-    ok = !stuck_any(&agent->stuck) ||
-         reason_set(&reason, "the kernel has not ended what an earlier freeze "
-                             "began");
+    ok = !is_stuck(agent, now_ms() + STUCK_MS, &reason);
     if (ok) {
         ok = hooks_list(&hooks, config->freeze_hooks, &reason);
     }

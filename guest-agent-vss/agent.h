@@ -21,6 +21,7 @@ typedef struct Agent {
     int64_t hold_until; /* in now_ms() */
     bool lapsed;        /* it was thawed before the host asked for it */
     bool hooks_due;     /* thaw.d has yet to run */
+    bool record_failed; /* that was logged */
     int open_error;     /* the last one that was logged */
 } Agent;
 

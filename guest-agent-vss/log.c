@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "log.h"
@@ -9,11 +10,12 @@
 static char store[32 * 1024];
 static size_t stored;
 static unsigned dropped;
-static bool held, use_syslog;
+static bool held, use_syslog, to_journal;
 
 void log_open(bool to_syslog)
 {
     use_syslog = to_syslog;
+    to_journal = getenv("JOURNAL_STREAM");
     if (to_syslog) {
         openlog("hv-vss-agent", LOG_PID | LOG_NDELAY, LOG_DAEMON);
     }
@@ -23,9 +25,11 @@ static void put(int priority, const char *text)
 {
     if (use_syslog) {
         syslog(priority, "%s", text);
+    } else if (to_journal) {
+        /* This is how systemd learns of the priority. */
+        fprintf(stderr, "<%d>%s\n", priority, text);
     } else {
-        /* The prefix is how systemd reads a priority. */
-        fprintf(stderr, "<%d>hv-vss-agent: %s\n", priority, text);
+        fprintf(stderr, "hv-vss-agent: %s\n", text);
     }
 }
 

@@ -330,6 +330,19 @@ bool fake_log_has(const Fake *fake, const char *text)
     return strstr(log, text);
 }
 
+void fake_assert_log(const Fake *fake, const char *text)
+{
+    g_autofree char *log = NULL;
+
+    for (int64_t end = now_ms() + 5000; now_ms() < end; g_usleep(5000)) {
+        if (fake_log_has(fake, text)) {
+            return;
+        }
+    }
+    log = case_read(fake->folder, "log");
+    g_error("\"%s\" is not in the log:\n%s", text, log);
+}
+
 void fake_teardown(Fake *fake, const void *data)
 {
     if (fake->agent > 0) {

@@ -79,4 +79,10 @@ bool fake_none_frozen(const Fake *fake);
 void fake_assert_events(Fake *fake, const char *expected);
 bool fake_log_has(const Fake *fake, const char *text);
 
+/* It is there, or comes soon. */
+void fake_assert_log(const Fake *fake, const char *text);
+
+#define FREEZE() fake_request(fake, HV_VSS_FREEZE)
+#define THAW()   fake_request(fake, HV_VSS_THAW)
+
 #endif
