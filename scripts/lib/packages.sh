@@ -22,6 +22,14 @@ FUZZ_PACKAGES=(
     libjson-glib-dev
 )
 
+# What libvirt needs beside, and nothing else does.
+# shellcheck disable=SC2034
+LIBVIRT_PACKAGES=(
+    gettext libgnutls28-dev libjson-c-dev libnl-3-dev libnl-route-3-dev
+    libreadline-dev libtirpc-dev libxml2-dev libxml2-utils perl rpcsvc-proto
+    xsltproc
+)
+
 # QEMU 10 wants this version; Debian 12 has it among its backports.
 MESON_VERSION=1.5
 
