@@ -115,6 +115,10 @@ static const char *validate(const IcPort *port, const VmbusChannel *chan)
          port->negotiate_unsent || port->wants_room)) {
         return "The saved service is closed and has parts of an open one.";
     }
+    if ((port->framework_version || port->message_version) &&
+        port->state != IC_READY && port->state != IC_MUTED) {
+        return "The saved service has versions that it has not agreed on.";
+    }
     if (!ic_versions_offered(port) &&
         (port->framework_version || port->message_version ||
          port->state == IC_READY)) {

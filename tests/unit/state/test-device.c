@@ -362,7 +362,9 @@ static const Damage damages[] = {
     {false, IC_STATE_PORT, 5, 1,
      "The saved shutdown service does not agree with itself."},
     {false, IC_STATE_PORT, 1, IC_UNUSABLE,
-     "The saved shutdown service does not agree with itself."},
+     "The saved service has versions that it has not agreed on."},
+    {true, IC_STATE_PORT, 1, IC_INCOMPATIBLE,
+     "The saved service has versions that it has not agreed on."},
 };
 
 static void test_damaged(gconstpointer data)
