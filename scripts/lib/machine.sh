@@ -18,7 +18,10 @@ machine_cpu() { # tcg|kvm
 
 machine_devices() {
     local device
-    for device in vmbus-bridge hv-heartbeat hv-shutdown hv-timesync hv-vss; do
+    # Not hv-fcopy: who wants files written into a guest asks for it, and Linux
+    # has no driver for it any more.
+    for device in vmbus-bridge hv-heartbeat hv-shutdown hv-timesync hv-vss \
+        hv-kvp; do
         printf -- '-device %s ' "$device"
     done
     echo

@@ -4,9 +4,10 @@ HEARTBEAT = '57164f39-9115-4e78-ab55-382f3bd5422d'
 SHUTDOWN = '0e0b6031-5213-4934-818b-38d90ced39db'
 TIMESYNC = '9527e630-d0ae-497b-adce-e80ab0175caf'
 VSS = '35fa2e29-ea23-4236-96ae-3a6ebacba440'
+KVP = 'a9a0f4e7-5a45-4d96-b827-8a841e8c03e6'
 # The kinds of the devices of every machine, by their drivers in QEMU.
 CLASSES = {'hv-heartbeat': HEARTBEAT, 'hv-shutdown': SHUTDOWN,
-           'hv-timesync': TIMESYNC, 'hv-vss': VSS}
+           'hv-timesync': TIMESYNC, 'hv-vss': VSS, 'hv-kvp': KVP}
 
 # Linux's number for a channel that is open.
 OPENED = 3
