@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Run the fuzz targets, or measure what their inputs cover.
 
-usage: fuzz.py run BUILD TARGET... [--seconds S] [--jobs N] [--junit FILE]
+usage: fuzz.py run BUILD TARGET... [--seconds S] [--jobs N] [--seed N]
+                             [--junit FILE]
        fuzz.py skip BUILD TARGET... --why SENTENCE --junit FILE
        fuzz.py seeds BUILD TARGET...
        fuzz.py coverage BUILD TARGET...
@@ -55,7 +56,7 @@ def fuzzer(build, target):
     return build / 'tests/fuzz' / f'fuzz-{target}'
 
 
-def fuzz(build, target, seconds):
+def fuzz(build, target, seconds, seed):
     """Summary line, and what was found or None."""
     findings = build / 'findings' / target
     findings.mkdir(parents=True, exist_ok=True)
@@ -63,7 +64,7 @@ def fuzz(build, target, seconds):
     log.parent.mkdir(parents=True, exist_ok=True)
     before = set(findings.iterdir())
     command = ['nice', fuzzer(build, target), f'-max_total_time={seconds}',
-               f'-max_len={MAX_LEN}', '-len_control=20',
+               f'-seed={seed}', f'-max_len={MAX_LEN}', '-len_control=20',
                '-print_final_stats=1', *LIMITS,
                f'-artifact_prefix={findings}/', *folders(build, target)]
     with log.open('wb') as out:
@@ -95,7 +96,8 @@ def run(args):
     suite = ET.Element('testsuite', name='fuzz')
     with concurrent.futures.ThreadPoolExecutor(args.jobs) as pool:
         results = pool.map(
-            lambda target: fuzz(args.build, target, args.seconds), args.target)
+            lambda target: fuzz(args.build, target, args.seconds, args.seed),
+            args.target)
         for target, (line, finding) in zip(args.target, results):
             print(line, flush=True)
             case = ET.SubElement(suite, 'testcase', classname='fuzz',
@@ -215,6 +217,8 @@ def main():
     parser.add_argument('target', nargs='+')
     parser.add_argument('--seconds', type=int, default=60)
     parser.add_argument('--jobs', type=int, default=1)
+    # 0: the fuzzer takes one from the clock.
+    parser.add_argument('--seed', type=int, default=0)
     parser.add_argument('--junit', type=pathlib.Path)
     parser.add_argument('--corpus', type=pathlib.Path)
     parser.add_argument('--why')
