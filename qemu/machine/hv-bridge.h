@@ -43,6 +43,8 @@ struct HvDeviceClass {
     bool fixed_instanceid;
     /* Makes the engine; its result is the opaque pointer of channel_ops. */
     void *(*create)(HvDevice *dev, Error **errp);
+    /* May the device be taken from its guest?  NULL: yes. */
+    bool (*may_unplug)(HvDevice *dev, Error **errp);
     /* Frees the engine; its channel is gone. */
     void (*destroy)(HvDevice *dev);
     /* The engine's state, which the caller unrefs; and back: NULL, or a static

@@ -142,6 +142,22 @@ static void *scsi_create(HvDevice *dev, Error **errp)
     return s->vsp;
 }
 
+/*
+ * When its adapter is taken away, Linux's driver waits for ever for a disk
+ * whose cache it wants to flush: the disks go first, one by one.
+ */
+static bool scsi_may_unplug(HvDevice *dev, Error **errp)
+{
+    BusState *bus = BUS(&HV_SCSI(dev)->bus);
+
+    if (!QTAILQ_EMPTY(&bus->children)) {
+        error_setg(errp, "hv-scsi has disks: unplug them first, and wait "
+                         "until the guest has let them go");
+        return false;
+    }
+    return true;
+}
+
 static void scsi_destroy(HvDevice *dev)
 {
     HvScsi *s = HV_SCSI(dev);
@@ -237,6 +253,7 @@ static void scsi_class_init(ObjectClass *klass, void *data)
     hc->offer = &storvsp_scsi_offer;
     hc->channel_ops = &storvsp_channel_ops;
     hc->create = scsi_create;
+    hc->may_unplug = scsi_may_unplug;
     hc->destroy = scsi_destroy;
     hc->save = scsi_save;
     hc->load = scsi_load;

@@ -458,7 +458,13 @@ static void bridge_reset_hold(Object *obj, ResetType type)
 static void bridge_unplug_request(HotplugHandler *handler, DeviceState *dev,
                                   Error **errp)
 {
-    hv_device_request_unplug(VMBUS_DEVICE(dev));
+    HvDevice *hv = VMBUS_DEVICE(dev);
+    HvDeviceClass *hc = VMBUS_DEVICE_GET_CLASS(hv);
+
+    if (hc->may_unplug && !hc->may_unplug(hv, errp)) {
+        return;
+    }
+    hv_device_request_unplug(hv);
 }
 
 static void bridge_unplug(HotplugHandler *handler, DeviceState *dev,
