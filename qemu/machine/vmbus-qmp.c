@@ -43,6 +43,7 @@ static VMBusChannelInfo *describe_channel(VmbusChannel *chan)
     info->relid = c.relid;
     info->connection_id = c.connection_id;
     info->subchannel = c.subchannel_index;
+    info->reserved = c.reserved;
     info->state = qapi_states[c.state];
     if (c.state == VMBUS_CHANNEL_OPEN &&
         c.target_vp != VMBUS_VP_NONE) {
