@@ -234,7 +234,8 @@ def test_progress_events_are_few(guest, folder, large):
     guest.qmp.execute('query-vmbus')
     start, begun = len(guest.qmp.events), time.monotonic()
     job = begin(guest, write(folder, large * 2), '/tmp/few')
-    wait(guest, job)
+    info = wait(guest, job)
+    assert info['state'] == 'done', info
     took = time.monotonic() - begun
     seen = [e['data'] for e in guest.qmp.events[start:]
             if e['event'] == 'VMBUS_FCOPY_PROGRESS']
