@@ -139,8 +139,8 @@ static void runstate_changed(void *opaque, bool running, RunState state)
  * A migration begins; the guest runs on, and has time to thaw.  What is not
  * done when it stops goes on at the destination, see vmbus_vss_save().
  */
-static int migration_changed(NotifierWithReturn *notifier, MigrationEvent *event,
-                             Error **errp)
+static int migration_changed(NotifierWithReturn *notifier,
+                             MigrationEvent *event, Error **errp)
 {
     HvVss *vss = container_of(notifier, HvVss, migration_notifier);
 
