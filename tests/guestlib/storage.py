@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A guest with disks on hv-scsi, and something that writes to them and reads
+back what it wrote."""
+import hashlib
+import json
+import time
+
+from guestlib.machine import SCALE
+
+MIB = 1 << 20
+OPTIONS = {'initramfs': 'initramfs-storage'}
+ADAPTER = ['-device', 'vmbus-bridge', '-device', 'hv-scsi,id=s0']
+SCSI_CLASS = 'ba6163d9-04a1-4d29-b605-72e2ffb1dc7f'
+
+# Writes 1 MiB of noise to ever another place of a disk, and reads it again,
+# in blocks of many sizes; /tmp/rounds has the number of rounds that were
+# right.
+LOAD = '''
+disk=$1 name=$2 round=0
+dd if=/dev/urandom of=/tmp/noise-$name bs=1M count=1 2>/dev/null
+echo 0 >/tmp/rounds-$name
+while [ -e /tmp/load-$name ]; do
+    for block in 4 64 512; do
+        count=$((1024 / block))
+        at=$((round % 16 * count))
+        dd if=/tmp/noise-$name of=$disk bs=${block}k count=$count seek=$at \
+            oflag=direct conv=notrunc 2>/tmp/error-$name || exit 1
+        dd if=$disk of=/tmp/back-$name bs=${block}k count=$count skip=$at \
+            iflag=direct 2>/tmp/error-$name || exit 2
+        cmp /tmp/noise-$name /tmp/back-$name || exit 3
+        round=$((round + 1))
+        echo $round >/tmp/rounds-$name
+    done
+done
+echo well >/tmp/ended-$name
+'''
+
+
+def node(name, path, driver='raw', **more):
+    """-blockdev of an image."""
+    text = {'driver': driver, 'node-name': name,
+            'file': {'driver': 'file', 'filename': str(path)}, **more}
+    return ['-blockdev', json.dumps(text)]
+
+
+def disk(name, path, options='', **more):
+    """A disk on the adapter s0."""
+    return [*node(name, path, **more), '-device',
+            f'scsi-hd,bus=s0.0,drive={name},id=disk-{name}{options}']
+
+
+def image(path, size=64 * MIB):
+    with open(path, 'wb') as file:
+        file.truncate(size)
+    return path
+
+
+def digest(path, size=None):
+    """Of the first bytes of a file."""
+    with open(path, 'rb') as file:
+        return hashlib.sha256(file.read(size)).hexdigest()
+
+
+def guest_digest(guest, disk_path, mib, timeout=120 * SCALE):
+    """The same in a guest, not from its cache."""
+    return guest.run(f'dd if={disk_path} bs=1M count={mib} iflag=direct '
+                     '2>/dev/null | sha256sum', timeout).split()[0]
+
+
+def units(guest):
+    """{H:C:T:L: {attribute: text}} of the guest's SCSI devices."""
+    output = guest.run(
+        'cd /sys/class/scsi_device 2>/dev/null && for d in *; do '
+        '[ -e $d/device ] || continue; '
+        'for a in vendor model rev type; do '
+        'echo "$d|$a|$(cat $d/device/$a)"; done; '
+        'echo "$d|block|$(ls $d/device/block 2>/dev/null)"; done; true')
+    found = {}
+    for line in output.splitlines():
+        name, attribute, value = line.split('|', 2)
+        found.setdefault(name, {})[attribute] = value.strip()
+    return found
+
+
+def wait_units(guest, names, timeout=60 * SCALE):
+    """Until the guest has these units, without the number of the host."""
+    deadline = time.monotonic() + timeout
+    while True:
+        have = sorted(name.split(':', 1)[1] for name in units(guest))
+        if have == sorted(names):
+            return
+        assert time.monotonic() < deadline, f'the guest has {have}'
+        time.sleep(0.2)
+
+
+def adapter(guest):
+    return guest.device('hv-scsi')['storage']
+
+
+class Load:
+    """LOAD in a guest."""
+
+    def __init__(self, guest, path='/dev/sda', name='a'):
+        self.guest, self.name = guest, name
+        guest.run(f"cat >/tmp/load.sh <<'END'\n{LOAD}\nEND")
+        guest.run(f'rm -f /tmp/ended-{name}; touch /tmp/load-{name}; '
+                  f'(sh /tmp/load.sh {path} {name} '
+                  f'>/tmp/output-{name} 2>&1; '
+                  f'echo $? >>/tmp/ended-{name}) >/dev/null 2>&1 &')
+
+    def rounds(self):
+        text = self.guest.run(f'cat /tmp/rounds-{self.name} 2>/dev/null; true')
+        return int(text or 0)
+
+    def wait_rounds(self, more, timeout=120 * SCALE):
+        """Until it has done that many rounds more."""
+        deadline = time.monotonic() + timeout
+        begin = self.rounds()
+        while self.rounds() < begin + more:
+            ended = self.guest.shell.call(f'cat /tmp/ended-{self.name}')[1]
+            assert time.monotonic() < deadline, f'no rounds: {ended}'
+            time.sleep(0.2)
+
+    def end(self, timeout=120 * SCALE):
+        """Ends it; all was right."""
+        name = self.name
+        self.guest.run(f'rm /tmp/load-{name}')
+        deadline = time.monotonic() + timeout
+        while True:
+            code, text = self.guest.shell.call(f'cat /tmp/ended-{name}')
+            if code == 0 and text.split()[-1:] == ['0']:
+                return
+            assert code != 0 or len(text.split()) < 1 or \
+                text.split()[0] == 'well', self.guest.run(
+                    f'cat /tmp/ended-{name} /tmp/output-{name} '
+                    f'/tmp/error-{name}')
+            assert time.monotonic() < deadline, 'the load does not end'
+            time.sleep(0.2)
