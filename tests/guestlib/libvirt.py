@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A libvirt daemon of a session of its own, and domains for it."""
+import functools
+import os
+import pathlib
+import shutil
+import subprocess
+import tempfile
+import time
+
+from guestlib.machine import SCALE
+from guestlib.paths import BUILD, GUEST, program
+
+NOBODY = 65534
+LIBVIRT_BUILD = BUILD / 'libvirt'
+
+
+class NoUser(Exception):
+    """Nobody but root can be had here, and root has no session daemon."""
+
+
+def _works(command):
+    return subprocess.run(command, capture_output=True).returncode == 0
+
+
+@functools.lru_cache(maxsize=None)
+def other_user():
+    """What to put before a command so that it does not run as root.
+
+    The user "nobody" where it can read everything that is needed, otherwise
+    a user of a namespace, for whom root's files are its own.
+    """
+    if os.geteuid() != 0:
+        return ()
+    nobody = ('setpriv', f'--reuid={NOBODY}', f'--regid={NOBODY}',
+              '--clear-groups')
+    needed = [LIBVIRT_BUILD / 'src/virtqemud',
+              *(path for path in GUEST.glob('*/vmlinuz'))]
+    if all(_works([*nobody, 'test', '-r', str(path)]) for path in needed):
+        return nobody
+    namespace = ('unshare', '--user', '--map-user=1000', '--map-group=1000')
+    if _works([*namespace, 'true']):
+        return namespace
+    raise NoUser('libvirt needs a user who is not root, and neither can '
+                 '"nobody" read the build nor is there a user namespace')
+
+
+class Session:
+    """A virtqemud that serves qemu:///session below a folder of its own."""
+
+    def __init__(self):
+        self.user = other_user()
+        # The names of its sockets have little room.
+        self.folder = pathlib.Path(tempfile.mkdtemp(prefix='kvmvb-'))
+        self.environment = self.prepare()
+        self.log = open(self.folder / 'virtqemud.out', 'wb')
+        self.daemon = subprocess.Popen(
+            [*self.user, program('virtqemud'),
+             '--pid-file', str(self.folder / 'virtqemud.pid')],
+            env=self.environment, cwd=self.folder, stdout=self.log,
+            stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
+        self.wait()
+
+    def prepare(self):
+        folders = {'HOME': 'home', 'XDG_RUNTIME_DIR': 'run',
+                   'XDG_CONFIG_HOME': 'cfg', 'XDG_CACHE_HOME': 'cache',
+                   'XDG_DATA_HOME': 'data'}
+        for name in folders.values():
+            (self.folder / name).mkdir(mode=0o700)
+        configuration = self.folder / 'cfg/libvirt'
+        configuration.mkdir()
+        (configuration / 'qemu.conf').write_text(
+            'security_driver = "none"\nstdio_handler = "file"\n')
+        if 'setpriv' in self.user:
+            for path in [self.folder, *self.folder.rglob('*')]:
+                os.chown(path, NOBODY, NOBODY)
+        return {**os.environ, 'LC_ALL': 'C', 'LIBVIRT_AUTOSTART': '0',
+                **{key: str(self.folder / name)
+                   for key, name in folders.items()}}
+
+    def wait(self):
+        deadline = time.monotonic() + 30 * SCALE
+        while self.virsh('uri', check=False).returncode != 0:
+            assert self.daemon.poll() is None, self.output()
+            assert time.monotonic() < deadline, self.output()
+            time.sleep(0.1)
+
+    def output(self):
+        return (self.folder / 'virtqemud.out').read_text(errors='replace')
+
+    def virsh(self, *arguments, check=True, timeout=120):
+        done = subprocess.run(
+            [*self.user, program('virsh'), '-q', '-c', 'qemu:///session',
+             *arguments], env=self.environment, cwd=self.folder, text=True,
+            capture_output=True, timeout=timeout * SCALE,
+            stdin=subprocess.DEVNULL)
+        if check and done.returncode != 0:
+            raise AssertionError(f'virsh {" ".join(arguments)}: '
+                                 f'{done.stderr}\n{self.qemu_log()}')
+        return done
+
+    def qemu_log(self):
+        logs = self.folder.glob('cache/libvirt/qemu/log/*.log')
+        return '\n'.join(path.read_text(errors='replace')[-3000:]
+                         for path in logs)
+
+    def define(self, xml, check=True):
+        path = self.folder / 'domain.xml'
+        path.write_text(xml)
+        path.chmod(0o644)
+        return self.virsh('define', '--validate', str(path), check=check)
+
+    def refusal(self, xml):
+        """Why a domain cannot be defined."""
+        done = self.define(xml, check=False)
+        assert done.returncode != 0, 'the domain was defined'
+        return done.stderr
+
+    def close(self):
+        for name in self.virsh('list', '--name', check=False).stdout.split():
+            self.virsh('destroy', name, check=False)
+        self.daemon.terminate()
+        self.daemon.wait(30)
+        self.log.close()
+        shutil.rmtree(self.folder)
+
+
+def domain(devices='<vmbus/>', features='<acpi/>', name='guest',
+           kernel='6.12', console=None, qmp=None, clock='',
+           initramfs='initramfs'):
+    """The XML of a domain that boots one of the tests' kernels."""
+    serial = f"<serial type='file'><source path='{console}'/></serial>" \
+        if console else ''
+    monitor = f"""<qemu:commandline>
+    <qemu:arg value='-qmp'/>
+    <qemu:arg value='unix:{qmp},server=on,wait=off'/>
+  </qemu:commandline>""" if qmp else ''
+    return f"""<domain type='qemu'
+    xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'>
+  <name>{name}</name>
+  <uuid>5f1a3a52-2d7a-4d4b-8f8e-6a8f1f2d9c01</uuid>
+  <memory unit='MiB'>512</memory>
+  <vcpu>2</vcpu>
+  <os>
+    <type arch='x86_64' machine='q35'>hvm</type>
+    <kernel>{GUEST / kernel / 'vmlinuz'}</kernel>
+    <initrd>{GUEST / kernel / initramfs}</initrd>
+    <cmdline>console=ttyS0 panic=-1</cmdline>
+  </os>
+  <features>{features}</features>
+  <cpu mode='maximum'/>
+  <clock offset='utc'>{clock}</clock>
+  <devices>
+    <emulator>{program('qemu-system-x86_64')}</emulator>
+    {devices}
+    {serial}
+    <controller type='usb' model='none'/>
+    <memballoon model='none'/>
+  </devices>
+  {monitor}
+</domain>
+"""
