@@ -77,8 +77,9 @@ def units(guest):
         'echo "$d|block|$(ls $d/device/block 2>/dev/null)"; done; true')
     found = {}
     for line in output.splitlines():
-        name, attribute, value = line.split('|', 2)
-        found.setdefault(name, {})[attribute] = value.strip()
+        if line.count('|') == 2:  # one may go while we look
+            name, attribute, value = line.split('|')
+            found.setdefault(name, {})[attribute] = value.strip()
     return found
 
 
@@ -86,8 +87,10 @@ def wait_units(guest, names, timeout=60 * SCALE):
     """Until the guest has these units, without the number of the host."""
     deadline = time.monotonic() + timeout
     while True:
-        have = sorted(name.split(':', 1)[1] for name in units(guest))
-        if have == sorted(names):
+        found = units(guest)
+        have = sorted(name.split(':', 1)[1] for name in found)
+        if have == sorted(names) and all(
+                unit.get('block') for unit in found.values()):
             return
         assert time.monotonic() < deadline, f'the guest has {have}'
         time.sleep(0.2)
