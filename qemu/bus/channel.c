@@ -487,10 +487,15 @@ VmbusRingResult vmbus_channel_receive(VmbusChannel *chan, VmbusPacket *pkt)
 
 void vmbus_channel_flush(VmbusChannel *chan)
 {
-    if (vmbus_channel_is_open(chan)) {
-        signal_guest(chan, vmbus_ring_out_commit(&chan->out),
-                     &chan->out_counters);
+    if (!vmbus_channel_is_open(chan)) {
+        return;
     }
+    /*
+     * A guest that gets an answer counts on the room that the question took:
+     * Linux's services never try again when their ring is full.
+     */
+    publish_read(chan);
+    signal_guest(chan, vmbus_ring_out_commit(&chan->out), &chan->out_counters);
 }
 
 static VmbusRingResult find_room(VmbusChannel *chan, uint32_t total,
@@ -506,7 +511,6 @@ static VmbusRingResult find_room(VmbusChannel *chan, uint32_t total,
      * and it may be waiting for room itself before it reads ours.
      */
     vmbus_channel_flush(chan);
-    publish_read(chan);
     result = vmbus_ring_out_wait(&chan->out, total, why);
     if (result == VMBUS_RING_FULL) {
         count(&chan->out_counters.full, 1);

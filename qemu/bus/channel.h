@@ -115,7 +115,10 @@ VmbusRingResult vmbus_channel_send(VmbusChannel *chan, uint16_t type,
                                    uint16_t flags, uint64_t trans_id,
                                    const struct iovec *iov, int iovcnt);
 
-/* Publishes what vmbus_channel_send() put in; signals the guest if it must. */
+/*
+ * Publishes what vmbus_channel_send() put in, and before that what was taken;
+ * signals the guest if it must.
+ */
 void vmbus_channel_flush(VmbusChannel *chan);
 
 /*

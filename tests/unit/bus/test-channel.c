@@ -234,6 +234,26 @@ static void test_both_full(Fixture *fix, gconstpointer data)
     vsc_close(chan);
 }
 
+/* With an answer the guest has the room that its question took. */
+static void test_room_with_answer(Fixture *fix, gconstpointer data)
+{
+    VscChannel *chan = fixture_open(fix, 2);
+    struct iovec iov = {(void *)"answer", 6};
+    uint8_t text[2500] = {0};
+    VmbusPacket pkt;
+
+    fix->device.quiet = true;
+    send_ok(chan, text, sizeof(text));
+    g_assert_false(vsc_send(chan, 6, 0, 0, text, sizeof(text)));
+    g_assert_cmpint(vmbus_channel_receive(fix->device.chan, &pkt), ==,
+                    VMBUS_RING_OK);
+    g_assert_cmpint(vmbus_channel_send(fix->device.chan, 6, 0, 0, &iov, 1), ==,
+                    VMBUS_RING_OK);
+    vmbus_channel_flush(fix->device.chan);
+    send_ok(chan, text, sizeof(text));
+    vsc_close(chan);
+}
+
 static void test_too_large(Fixture *fix, gconstpointer data)
 {
     VscChannel *chan = fixture_open(fix, 2);
@@ -452,6 +472,7 @@ int main(int argc, char **argv)
     FIXTURE_TEST("/channel/guest-full", test_guest_full);
     FIXTURE_TEST("/channel/late-packet", test_late_packet);
     FIXTURE_TEST("/channel/both-full", test_both_full);
+    FIXTURE_TEST("/channel/room-with-answer", test_room_with_answer);
     FIXTURE_TEST("/channel/too-large", test_too_large);
     FIXTURE_TEST("/channel/max-packet", test_max_packet);
     FIXTURE_TEST("/channel/early-packets", test_early_packets);

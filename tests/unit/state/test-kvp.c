@@ -429,7 +429,7 @@ static const struct {
     {false, IC_STATE_PORT, 5, 1,
      "The saved file copy service does not agree with itself."},
     {false, IC_STATE_PORT, 1, IC_UNUSABLE,
-     "The saved file copy service does not agree with itself."},
+     "The saved service has versions that it has not agreed on."},
 };
 
 static void test_damaged(gconstpointer data)
