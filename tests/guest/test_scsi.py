@@ -2,10 +2,12 @@
 """Disks on hv-scsi under Linux's own storvsc."""
 import os
 import subprocess
+import time
 import uuid
 
 import pytest
 
+from guestlib.machine import SCALE
 from guestlib.qmp import QmpError
 from guestlib.storage import (ADAPTER, MIB, OPTIONS, SCSI_CLASS, Load, adapter,
                               digest, disk, guest_digest, image, node, units,
@@ -208,6 +210,22 @@ def test_plug_disks(machine, folder, kernel, cpus):
     check_end(guest)
 
 
+def wait_quiet(guest, name):
+    """Until the guest has asked an adapter for nothing for a second.  Linux
+    flushes the cache of a disk that sysfs does not have any more, and a flush
+    that the adapter's rescind meets is never over."""
+    deadline = time.monotonic() + 60 * SCALE
+    last, since = None, 0
+    while last is None or time.monotonic() < since + 1:
+        device, = (d for d in guest.query_vmbus()['devices']
+                   if d.get('id') == name)
+        now = [c['in']['packets'] for c in device['channels']]
+        if now != last:
+            last, since = now, time.monotonic()
+        assert time.monotonic() < deadline, f'{name} is never quiet'
+        time.sleep(0.1)
+
+
 @BOTH
 def test_plug_adapter(machine, folder, kernel, cpus):
     guest = machine(kernel=kernel, cpus=cpus, devices=ADAPTER, **OPTIONS,
@@ -231,6 +249,7 @@ def test_plug_adapter(machine, folder, kernel, cpus):
         guest.qmp.execute('device_del', {'id': 'disk-d1'})
         guest.qmp.wait_event('DEVICE_DELETED', start=start, device='disk-d1')
         wait_units(guest, ['0:0:0'])
+        wait_quiet(guest, 's1')
         guest.qmp.execute('device_del', {'id': 's1'})
         guest.qmp.wait_event('DEVICE_DELETED', start=start, device='s1',
                              timeout=120)
