@@ -11,6 +11,7 @@
 #include "devices/heartbeat.h"
 #include "devices/ic.h"
 #include "hv-bridge.h"
+#include "hv-service-events.h"
 #include "trace/trace-hw_vmbus.h"
 
 #define TYPE_HV_HEARTBEAT "hv-heartbeat"
@@ -44,6 +45,7 @@ static void heartbeat_changed(void *opaque, const VmbusHeartbeatInfo *info)
                               vmbus_application_state_name(info->application));
     qapi_event_send_vmbus_heartbeat_change(
         qapi_states[info->state], qapi_applications[info->application]);
+    hv_service_changed();
 }
 
 static void heartbeat_wake_at(void *opaque, uint64_t when_ns)

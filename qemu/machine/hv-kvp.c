@@ -17,6 +17,7 @@
 #include "devices/ic.h"
 #include "devices/kvp.h"
 #include "hv-bridge.h"
+#include "hv-service-events.h"
 #include "trace/trace-hw_vmbus.h"
 
 #define TYPE_HV_KVP "hv-kvp"
@@ -88,11 +89,13 @@ static void kvp_ended(void *opaque, const VmbusKvpJob *job)
     trace_hv_kvp_ended(job->id, vmbus_kvp_result_sentence(job->result),
                        job->status);
     qapi_event_send_vmbus_kvp_ended(job->id, qapi_results[job->result]);
+    hv_service_changed();
 }
 
 static void kvp_changed(void *opaque, VmbusKvpState state)
 {
     trace_hv_kvp_change(vmbus_kvp_state_name(state));
+    hv_service_changed();
 }
 
 static void kvp_wake_at(void *opaque, uint64_t when_ns)

@@ -10,6 +10,7 @@
 #include "devices/ic.h"
 #include "devices/shutdown.h"
 #include "hv-bridge.h"
+#include "hv-service-events.h"
 #include "hv-vss.h"
 #include "trace/trace-hw_vmbus.h"
 
@@ -49,11 +50,15 @@ static void shutdown_answered(void *opaque, VmbusShutdownMode mode,
         mode == VMBUS_SHUTDOWN_REBOOT ? VM_BUS_SHUTDOWN_MODE_REBOOT :
                                         VM_BUS_SHUTDOWN_MODE_POWERDOWN,
         qapi_results[result], status);
+    hv_service_shutdown_answered(
+        result == VMBUS_SHUTDOWN_OK ? NULL :
+                                      vmbus_shutdown_result_sentence(result));
 }
 
 static void shutdown_changed(void *opaque, VmbusShutdownState state)
 {
     trace_hv_shutdown_change(vmbus_shutdown_state_name(state));
+    hv_service_changed();
 }
 
 static const VmbusShutdownOps shutdown_ops = {

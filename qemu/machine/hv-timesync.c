@@ -16,6 +16,7 @@
 #include "devices/ic.h"
 #include "devices/timesync.h"
 #include "hv-bridge.h"
+#include "hv-service-events.h"
 #include "hv-reference.h"
 #include "trace/trace-hw_vmbus.h"
 
@@ -41,6 +42,7 @@ static const VMBusTimesyncState qapi_states[] = {
 static void timesync_changed(void *opaque, VmbusTimesyncState state)
 {
     trace_hv_timesync_change(vmbus_timesync_state_name(state));
+    hv_service_changed();
 }
 
 /* Only what was asked for makes an event: a guest opens at will. */
@@ -54,6 +56,8 @@ static void timesync_synced(void *opaque, bool asked,
             result == VMBUS_TIMESYNC_GONE ? VM_BUS_TIMESYNC_RESULT_GONE :
                                             VM_BUS_TIMESYNC_RESULT_FAILED,
             status);
+        hv_service_synced(result == VMBUS_TIMESYNC_OK ? NULL :
+                              vmbus_timesync_result_sentence(result));
     }
 }
 

@@ -19,6 +19,7 @@
 #include "devices/ic.h"
 #include "devices/vss.h"
 #include "hv-bridge.h"
+#include "hv-service-events.h"
 #include "hv-vss.h"
 #include "trace/trace-hw_vmbus.h"
 
@@ -101,6 +102,7 @@ static void vss_changed(void *opaque, const VmbusVssInfo *info)
                                    : "");
     qapi_event_send_vmbus_vss_change(qapi_states[info->state], info->job,
                                      has_reason, qapi_reasons[info->reason]);
+    hv_service_changed();
 }
 
 static void vss_wake_at(void *opaque, uint64_t when_ns)
