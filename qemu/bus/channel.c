@@ -485,6 +485,13 @@ VmbusRingResult vmbus_channel_receive(VmbusChannel *chan, VmbusPacket *pkt)
     return VMBUS_RING_OK;
 }
 
+void vmbus_channel_hold(VmbusChannel *chan)
+{
+    if (vmbus_channel_is_open(chan)) {
+        vmbus_ring_in_mask(&chan->in, true);
+    }
+}
+
 void vmbus_channel_flush(VmbusChannel *chan)
 {
     if (!vmbus_channel_is_open(chan)) {

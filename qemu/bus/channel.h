@@ -8,7 +8,8 @@
  * Threads: the bus's thread calls open(), close() and released().  Between
  * open() and close() the channel belongs to its own thread, if the machine
  * gives it one: that thread calls signal(), and it alone calls
- * vmbus_channel_receive(), _send(), _flush(), _again() and _is_open(), in
+ * vmbus_channel_receive(), _send(), _flush(), _hold(), _again() and
+ * _is_open(), in
  * signal() or by itself, when a request of the device is done.  In open(),
  * which comes before all that, the bus's thread may call them; in close() it
  * may once nothing of the device runs on the other any more.  The rest of the
@@ -130,6 +131,12 @@ void vmbus_channel_flush(VmbusChannel *chan);
 void vmbus_channel_again(VmbusChannel *chan);
 
 /*
+ * The device can't take packets now: the guest need not signal any, and nobody
+ * looks for them.  The next vmbus_channel_receive() ends that.
+ */
+void vmbus_channel_hold(VmbusChannel *chan);
+
+/*
  * Offers @count more channels of the device, which the guest uses beside
  * @primary; their indexes go on from 1 or from the highest there is.  Guests
  * expect them only after they asked for them by the device's protocol, and all
@@ -148,6 +155,9 @@ bool vmbus_channel_offer_subchannels(VmbusChannel *primary, uint16_t count,
  */
 void vmbus_channel_adopt_subchannels(VmbusChannel *primary,
                                      const VmbusChannelOps *ops, void *opaque);
+/* The sub-channel @index of @primary, or NULL. */
+VmbusChannel *vmbus_channel_subchannel(const VmbusChannel *primary,
+                                       uint16_t index);
 /* 0 for a primary channel. */
 uint16_t vmbus_channel_index(const VmbusChannel *chan);
 

@@ -114,6 +114,19 @@ void vmbus_channel_adopt_subchannels(VmbusChannel *primary,
     }
 }
 
+VmbusChannel *vmbus_channel_subchannel(const VmbusChannel *primary,
+                                       uint16_t index)
+{
+    for (uint32_t i = 1; i < VMBUS_RELID_COUNT; i++) {
+        VmbusChannel *chan = primary->bus->channels[i];
+
+        if (chan && chan->primary == primary && chan->index == index) {
+            return chan;
+        }
+    }
+    return NULL;
+}
+
 /* Whoever closes the primary channel pumps. */
 void vmbus_subchannels_drop(VmbusChannel *primary)
 {
