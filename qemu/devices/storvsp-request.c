@@ -204,6 +204,16 @@ StorItem *stor_item_new(StorChannel *ch, uint32_t segments)
 void stor_item_queue(StorItem *item, GQueue *queue)
 {
     g_queue_push_tail_link(queue, &item->link);
+    stor_note_unanswered(item->pub.channel);
+}
+
+void stor_item_free(StorItem *item)
+{
+    StorChannel *ch = item->pub.channel;
+
+    ch->segments -= item->pub.segment_count;
+    stor_note_unanswered(ch);
+    g_free(item);
 }
 
 static StorItem *make_item(StorChannel *ch, StorCall *call, uint32_t pages)
@@ -244,7 +254,7 @@ const char *stor_execute_srb(StorChannel *ch, StorCall *call)
     }
     item = make_item(ch, call, pages);
     call->later = true;
-    ch->requests++;
+    stor_count(&ch->requests);
     ch->segments += item->pub.segment_count;
     stor_item_queue(item, &ch->in_flight);
     ch->vsp->ops->submit(ch->vsp->opaque, &item->pub);
@@ -275,10 +285,9 @@ void storvsp_complete(StorRequest *req, const StorResult *result)
     StorResult full = *result;
 
     g_queue_unlink(&ch->in_flight, &item->link);
-    ch->completed++;
+    stor_count(&ch->completed);
     if (ch->closing) {
-        ch->segments -= req->segment_count;
-        g_free(item);
+        stor_item_free(item);
         return;
     }
     full.srb_status = srb_status(result);
@@ -322,17 +331,21 @@ void stor_resubmit(StorChannel *ch)
     }
 }
 
-void stor_drop_requests(StorChannel *ch)
+void storvsp_cancel(StorChannel *ch)
 {
     StorItem *item;
 
-    while ((item = g_queue_peek_head(&ch->in_flight))) {
-        ch->vsp->ops->cancel(ch->vsp->opaque, &item->pub);
-    }
+    ch->closing = true;
     while ((item = g_queue_peek_head(&ch->done))) {
         g_queue_unlink(&ch->done, &item->link);
-        ch->segments -= item->pub.segment_count;
-        g_free(item);
+        stor_item_free(item);
+    }
+    /* Those that do not end at once go to the back. */
+    while ((item = g_queue_peek_head(&ch->in_flight)) && !item->cancelled) {
+        item->cancelled = true;
+        g_queue_unlink(&ch->in_flight, &item->link);
+        g_queue_push_tail_link(&ch->in_flight, &item->link);
+        ch->vsp->ops->cancel(ch->vsp->opaque, &item->pub);
     }
 }
 
@@ -348,6 +361,7 @@ void stor_forget_items(StorChannel *ch)
         }
     }
     ch->segments = 0;
+    stor_note_unanswered(ch);
 }
 
 /* Units that are not there */

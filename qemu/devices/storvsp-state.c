@@ -375,7 +375,6 @@ static const char *load_channel(void *opaque, const VmbusBlobItem *item)
         return why;
     }
     fresh.index = loading.saved.index;
-    fresh.machine = vsp->channels[fresh.index].machine;
     fresh.open = fresh.resubmit = fresh.stalled = true;
     fresh.next_id = loading.saved.next_id;
     fresh.requests = loading.saved.requests;
@@ -415,9 +414,15 @@ static const char *validate(const StorVsp *vsp, const SavedVsp *saved,
                "one.";
     }
     for (unsigned i = 1; i < STOR_MAX_CHANNELS; i++) {
+        const VmbusChannel *sub = vmbus_channel_subchannel(chan, i);
+
         if (vsp->channels[i].open && i > saved->subchannels) {
             return "The saved storage adapter has a channel that was not "
                    "offered.";
+        }
+        if (vsp->channels[i].open != (sub && vmbus_channel_is_open(sub))) {
+            return "The saved storage adapter has a sub-channel open and the "
+                   "bus has not, or the reverse.";
         }
     }
     return NULL;
@@ -454,9 +459,12 @@ const char *storvsp_load(StorVsp *vsp, VmbusChannel *chan, const void *data,
         forget(vsp);
         return why;
     }
-    if (vsp->channels[0].open) {
-        vsp->channels[0].chan = chan;
-        vmbus_channel_adopt_subchannels(chan, &storvsp_channel_ops, vsp);
+    for (unsigned i = 0; i < STOR_MAX_CHANNELS; i++) {
+        StorChannel *ch = &vsp->channels[i];
+
+        if (ch->open) {
+            ch->chan = i ? vmbus_channel_subchannel(chan, i) : chan;
+        }
     }
     vsp->subchannels = saved.subchannels;
     vsp->enumerations = saved.enumerations;

@@ -123,7 +123,7 @@ static bool send_enumerate(StorChannel *ch)
         g_atomic_int_set(&vsp->enumerate, 1);
         return false;
     }
-    vsp->enumerations++;
+    stor_count(&vsp->enumerations);
     return true;
 }
 
@@ -137,8 +137,7 @@ static bool send_done(StorChannel *ch)
             g_queue_push_head_link(&ch->done, &item->link);
             return false;
         }
-        ch->segments -= item->pub.segment_count;
-        g_free(item);
+        stor_item_free(item);
     }
     return true;
 }
@@ -166,6 +165,13 @@ static void reply(StorChannel *ch, const StorAnswer *answer)
     }
 }
 
+void stor_reply_now(StorChannel *ch)
+{
+    ch->reply_waits = true;
+    stor_send_waiting(ch);
+    stor_wake(ch);
+}
+
 void storvsp_flush(StorChannel *ch)
 {
     /* One flush does at the end of a run. */
@@ -175,85 +181,7 @@ void storvsp_flush(StorChannel *ch)
     }
 }
 
-/* The guest's operations */
-
-const char *stor_begin_initialization(StorChannel *ch, StorCall *call)
-{
-    g_atomic_int_set(&ch->vsp->phase, STOR_BEGUN);
-    return NULL;
-}
-
-const char *stor_query_version(StorChannel *ch, StorCall *call)
-{
-    uint16_t version = call->in.version.major_minor;
-
-    call->out.packet.version.major_minor = version;
-    if (!stor_version_known(version)) {
-        call->out.packet.header.status = STOR_STATUS_REVISION_MISMATCH;
-        return "The guest asked for a version of the storage protocol that "
-               "is not known.";
-    }
-    g_atomic_int_set(&ch->vsp->version, version);
-    g_atomic_int_set(&ch->vsp->phase, STOR_VERSIONED);
-    return NULL;
-}
-
-const char *stor_query_properties(StorChannel *ch, StorCall *call)
-{
-    StorVsp *vsp = ch->vsp;
-
-    call->out.packet.properties.max_transfer_bytes =
-        vsp->config.max_transfer_bytes;
-    if (g_atomic_int_get(&vsp->version) >= STOR_VERSION_5_1) {
-        call->out.packet.properties.max_subchannels =
-            vsp->config.max_subchannels;
-        call->out.packet.properties.flags = STOR_PROPERTY_MULTI_CHANNEL;
-    }
-    g_atomic_int_set(&vsp->phase, STOR_DESCRIBED);
-    return NULL;
-}
-
-const char *stor_fchba_data(StorChannel *ch, StorCall *call)
-{
-    if (!ch->vsp->config.fc) {
-        call->out.packet.header.status = STOR_STATUS_INVALID_DEVICE_REQUEST;
-        return "The guest asked an adapter for names that only fibre channel "
-               "has.";
-    }
-    call->out.packet.fc = ch->vsp->config.names;
-    return NULL;
-}
-
-const char *stor_create_subchannels(StorChannel *ch, StorCall *call)
-{
-    StorVsp *vsp = ch->vsp;
-    uint16_t count = call->in.subchannel_count;
-    const char *why = NULL;
-
-    if (vsp->subchannels) {
-        why = "The guest asked for sub-channels a second time.";
-    } else if (count > vsp->config.max_subchannels) {
-        why = "The guest asked for more sub-channels than there are.";
-    } else if (count && !vmbus_channel_offer_subchannels(
-                            ch->chan, count, &storvsp_channel_ops, vsp, &why)) {
-        call->out.packet.header.status = STOR_STATUS_DEVICE_BUSY;
-        return why;
-    }
-    if (why) {
-        call->out.packet.header.status = STOR_STATUS_INVALID_PARAMETER;
-        return why;
-    }
-    vsp->subchannels = count;
-    return NULL;
-}
-
-const char *stor_end_initialization(StorChannel *ch, StorCall *call)
-{
-    /* The guest will look at all units by itself. */
-    g_atomic_int_set(&ch->vsp->enumerate, 0);
-    g_atomic_int_set(&ch->vsp->phase, STOR_READY);
-    return NULL;
-}
+/* Resets */
 
 static const char *begin_reset(StorChannel *ch, StorCall *call,
                                StorResetKind kind)
@@ -282,18 +210,16 @@ void storvsp_reset_done(StorChannel *ch)
 {
     if (ch->resetting) {
         ch->resetting = false;
-        ch->reply_waits = true;
-        stor_send_waiting(ch);
-        stor_wake(ch);
+        stor_reply_now(ch);
     }
 }
 
 /* Packets of the guest */
 
-static void refused(StorChannel *ch, const char *why)
+void stor_refused(StorChannel *ch, const char *why)
 {
-    ch->refused++;
-    ch->last_refusal = why;
+    stor_count(&ch->refused);
+    g_atomic_pointer_set(&ch->last_refusal, why);
     if (ch->vsp->ops->refused) {
         ch->vsp->ops->refused(ch->vsp->opaque, ch, why);
     }
@@ -364,7 +290,7 @@ static void handle_packet(StorChannel *ch, const VmbusPacket *pkt)
     const char *why = unanswerable(pkt);
 
     if (why) {
-        refused(ch, why);
+        stor_refused(ch, why);
         return;
     }
     memcpy(&call.in, pkt->data, len);
@@ -375,7 +301,7 @@ static void handle_packet(StorChannel *ch, const VmbusPacket *pkt)
         stor_refuse_srb(&call);
     }
     if (why) {
-        refused(ch, why);
+        stor_refused(ch, why);
     }
     if (!call.later) {
         reply(ch, &call.out);
@@ -388,9 +314,11 @@ static bool may_read(StorChannel *ch)
         return false;
     }
     if (g_atomic_int_get(&ch->vsp->pauses) || ch->reply_waits ||
-        ch->resetting || stor_unanswered(ch) >= STOR_MAX_REQUESTS ||
+        ch->resetting || ch->offering ||
+        stor_unanswered(ch) >= STOR_MAX_REQUESTS ||
         ch->segments >= STOR_MAX_SEGMENTS) {
         ch->stalled = true;
+        vmbus_channel_hold(ch->chan);
         return false;
     }
     return true;
@@ -483,12 +411,11 @@ static void channel_close(VmbusChannel *chan, void *opaque)
     StorVsp *vsp = opaque;
     StorChannel *ch = &vsp->channels[vmbus_channel_index(chan)];
 
-    ch->closing = true;
-    stor_drop_requests(ch);
+    storvsp_cancel(ch);
     ch->open = ch->closing = false;
     ch->chan = NULL;
     ch->unflushed = ch->stalled = ch->resubmit = false;
-    ch->reply_waits = ch->resetting = false;
+    ch->reply_waits = ch->resetting = ch->offering = false;
     if (!ch->index) {
         vsp->subchannels = 0;
         g_atomic_int_set(&vsp->phase, STOR_CLOSED);
@@ -502,7 +429,6 @@ static void channel_signal(VmbusChannel *chan, void *opaque)
     StorChannel *ch = &vsp->channels[vmbus_channel_index(chan)];
 
     if (ch->open) {
-        ch->chan = chan;
         storvsp_run(ch);
     }
 }
@@ -582,22 +508,12 @@ unsigned storvsp_channel_index(const StorChannel *ch)
     return ch->index;
 }
 
-StorVsp *storvsp_of(const StorChannel *ch)
-{
-    return ch->vsp;
-}
-
-void **storvsp_channel_machine(StorChannel *ch)
-{
-    return &ch->machine;
-}
-
 void storvsp_info(StorVsp *vsp, StorVspInfo *info)
 {
     *info = (StorVspInfo){
         .phase = stor_phase(vsp),
         .version = g_atomic_int_get(&vsp->version),
-        .enumerations = vsp->enumerations,
+        .enumerations = __atomic_load_n(&vsp->enumerations, __ATOMIC_RELAXED),
     };
     for (unsigned i = 0; i < STOR_MAX_CHANNELS; i++) {
         info->channels += vsp->channels[i].open;
@@ -607,10 +523,10 @@ void storvsp_info(StorVsp *vsp, StorVspInfo *info)
 void storvsp_channel_info(StorChannel *ch, StorChannelInfo *info)
 {
     *info = (StorChannelInfo){
-        .in_flight = stor_unanswered(ch),
-        .requests = ch->requests,
-        .completed = ch->completed,
-        .refused = ch->refused,
-        .last_refusal = ch->last_refusal,
+        .in_flight = __atomic_load_n(&ch->unanswered, __ATOMIC_RELAXED),
+        .requests = __atomic_load_n(&ch->requests, __ATOMIC_RELAXED),
+        .completed = __atomic_load_n(&ch->completed, __ATOMIC_RELAXED),
+        .refused = __atomic_load_n(&ch->refused, __ATOMIC_RELAXED),
+        .last_refusal = g_atomic_pointer_get(&ch->last_refusal),
     };
 }

@@ -11,7 +11,9 @@
  * channels may have different threads.  Channels share the adapter's
  * configuration, which does not change, and two numbers that only the primary
  * channel writes and all read atomically: the protocol's phase and version.
- * new, free, save and load are called while no channel's thread is at work.
+ * new, free, save and load are called while no channel's thread is at work, and
+ * the calls of storvsp_channel_ops are those of the channel's thread: a machine
+ * with threads passes the bus's open() and close() on to it.
  */
 #ifndef VMBUS_STORVSP_H
 #define VMBUS_STORVSP_H
@@ -82,8 +84,8 @@ typedef struct StorVspOps {
      */
     void (*submit)(void *opaque, StorRequest *req);
     /*
-     * End @req now.  When this returns, guest memory is left alone and
-     * storvsp_complete() has been called for it.
+     * End @req soon: the channel closes.  storvsp_complete() is called for it,
+     * perhaps in this call, and guest memory is left alone from then on.
      */
     void (*cancel)(void *opaque, StorRequest *req);
     /*
@@ -92,6 +94,14 @@ typedef struct StorVspOps {
      * meanwhile the channel is not read.
      */
     void (*reset)(void *opaque, StorChannel *channel, const StorReset *reset);
+    /*
+     * Offer @count more channels on the bus's thread: with storvsp_channel_ops,
+     * or calls that go on to those.  Then storvsp_subchannels_offered() is
+     * called with @channel, perhaps in this call; meanwhile the channel is not
+     * read.
+     */
+    void (*offer_subchannels)(void *opaque, StorChannel *channel,
+                              uint16_t count);
     /*
      * Call storvsp_run() for @channel soon, not in this call, on its thread.
      * Comes from the thread of the channel, or of storvsp_enumerate() and
@@ -118,8 +128,11 @@ typedef struct StorVspConfig {
 /* The largest max_transfer_bytes: its pages must fit in a packet. */
 #define STOR_MAX_TRANSFER (8u << 20)
 
-/* For vmbus_bus_offer() with an instance id; the opaque pointer is the
- * StorVsp, for sub-channels, too. */
+/*
+ * For vmbus_bus_offer() with an instance id; the opaque pointer is the StorVsp,
+ * for sub-channels, too.  The machine has called storvsp_cancel() before
+ * close(), unless its cancel() ends requests at once.
+ */
 extern const VmbusOffer storvsp_scsi_offer;
 extern const VmbusOffer storvsp_fc_offer;
 extern const VmbusChannelOps storvsp_channel_ops;
@@ -136,8 +149,18 @@ void storvsp_free(StorVsp *vsp);
 void storvsp_complete(StorRequest *req, const StorResult *result);
 /* Shows the guest the answers, and signals it if need be. */
 void storvsp_flush(StorChannel *channel);
-/* The reset that the channel waits for is done. */
+/*
+ * The channel is about to close: nothing is read any more, and each request is
+ * cancelled.  The machine closes it when all have ended.  On its thread.
+ */
+void storvsp_cancel(StorChannel *channel);
+/* The reset that the channel waits for is done; on its thread. */
 void storvsp_reset_done(StorChannel *channel);
+/*
+ * The sub-channels that the channel waits for are offered; or none is, and
+ * @why says why: a static sentence.  On its thread.
+ */
+void storvsp_subchannels_offered(StorChannel *channel, const char *why);
 /* After run_later(). */
 void storvsp_run(StorChannel *channel);
 /*
@@ -169,9 +192,6 @@ void storvsp_answer_absent(const StorRequest *req, uint8_t *data,
 /* Channel @index, or NULL if it is closed. */
 StorChannel *storvsp_channel(StorVsp *vsp, unsigned index);
 unsigned storvsp_channel_index(const StorChannel *channel);
-StorVsp *storvsp_of(const StorChannel *channel);
-/* For the machine's use; NULL at first. */
-void **storvsp_channel_machine(StorChannel *channel);
 /* The unfinished request @id of the channel, or NULL. */
 StorRequest *storvsp_find(StorChannel *channel, uint64_t id);
 
@@ -203,17 +223,16 @@ void storvsp_channel_info(StorChannel *channel, StorChannelInfo *info);
 const char *storvsp_phase_name(StorPhase phase);
 
 /*
- * The service in a saved machine; requests are in it.  The caller unrefs the
- * array.
+ * The service in a saved machine; requests are in it.  No sub-channels are
+ * being offered.  The caller unrefs the array.
  */
 GByteArray *storvsp_save(const StorVsp *vsp);
 /*
  * Brings @vsp to a saved state; @chan is its primary channel, which the bus has
  * loaded with its sub-channels.  NULL, or a static sentence; any bytes may be
- * given.  Then the machine finds the requests that it saved itself and sets
- * their @machine; the others are submitted when the channel next runs.
- * Sub-channels are in use from the signal on that the bus gives each when it
- * resumes.
+ * given.  Then the machine adopts the sub-channels, finds the requests that it
+ * saved itself and sets their @machine; the others are submitted when the
+ * channel next runs.
  */
 const char *storvsp_load(StorVsp *vsp, VmbusChannel *chan, const void *data,
                          size_t len);

@@ -6,10 +6,10 @@
 #include "qemu/osdep.h"
 #include "qemu/defer-call.h"
 #include "qemu/error-report.h"
+#include "block/aio-wait.h"
 #include "exec/address-spaces.h"
 #include "migration/qemu-file-types.h"
 #include "scsi/constants.h"
-#include "system/block-backend.h"
 #include "system/dma.h"
 #include "guest-mem.h"
 #include "hv-scsi.h"
@@ -27,16 +27,26 @@ static void flush(void *channel)
     storvsp_flush(channel);
 }
 
-static void complete(StorRequest *req, const StorResult *result)
+static void complete(HvScsi *s, StorRequest *req, const StorResult *result)
 {
     StorChannel *channel = req->channel;
+    unsigned index = storvsp_channel_index(channel);
 
-    trace_hv_scsi_complete(storvsp_channel_index(channel), req->id,
-                           result->srb_status, result->scsi_status,
-                           result->transferred);
+    trace_hv_scsi_complete(index, req->id, result->srb_status,
+                           result->scsi_status, result->transferred);
     storvsp_complete(req, result);
-    /* Of requests that end together the guest hears once. */
-    defer_call(flush, channel);
+    if (qatomic_read(&s->channels[index].closing)) {
+        aio_wait_kick();
+    } else {
+        /* Of requests that end together the guest hears once. */
+        defer_call(flush, channel);
+    }
+}
+
+/* The adapter of a SCSI device's bus. */
+static HvScsi *adapter(const SCSIBus *bus)
+{
+    return container_of(bus, HvScsi, bus);
 }
 
 static HvScsiRequest *attach(StorRequest *req, SCSIRequest *sreq)
@@ -67,7 +77,7 @@ static void finish(SCSIRequest *sreq, const StorResult *result)
     sreq->hba_private = NULL;
     qemu_sglist_destroy(&hr->sg);
     g_free(hr);
-    complete(req, result);
+    complete(adapter(sreq->bus), req, result);
     scsi_req_unref(sreq);
 }
 
@@ -96,7 +106,7 @@ static void answer_absent(HvScsi *s, StorRequest *req)
                          data + done, len, MEMTXATTRS_UNSPECIFIED);
         done += len;
     }
-    complete(req, &result);
+    complete(s, req, &result);
 }
 
 static bool memory_is_good(const StorRequest *req)
@@ -123,24 +133,24 @@ static bool transfer_is_good(const StorRequest *req, const SCSICommand *cmd)
     }
 }
 
-static void refuse(StorRequest *req, uint8_t srb_status)
+static void refuse(HvScsi *s, StorRequest *req, uint8_t srb_status)
 {
     const SCSISense sense = SENSE_CODE(INVALID_FIELD);
     StorResult result;
 
     storvsp_check_condition(&result, srb_status, sense.key, sense.asc,
                             sense.ascq);
-    complete(req, &result);
+    complete(s, req, &result);
 }
 
-static void submit_to(SCSIDevice *dev, StorRequest *req)
+static void submit_to(HvScsi *s, SCSIDevice *dev, StorRequest *req)
 {
     SCSIRequest *sreq =
         scsi_req_new(dev, req->id, req->lun, req->cdb, req->cdb_length, NULL);
 
     if (!transfer_is_good(req, &sreq->cmd)) {
         scsi_req_unref(sreq);
-        refuse(req, STOR_SRB_DATA_OVERRUN);
+        refuse(s, req, STOR_SRB_DATA_OVERRUN);
         return;
     }
     sreq->hba_private = attach(req, sreq);
@@ -158,7 +168,7 @@ void hv_scsi_submit(void *opaque, StorRequest *req)
     trace_hv_scsi_submit(storvsp_channel_index(req->channel), req->id,
                          req->target, req->lun, req->cdb[0], req->data_len);
     if (!memory_is_good(req)) {
-        refuse(req, STOR_SRB_INVALID_REQUEST);
+        refuse(s, req, STOR_SRB_INVALID_REQUEST);
         return;
     }
     dev = scsi_device_get(&s->bus, req->path, req->target, req->lun);
@@ -166,7 +176,7 @@ void hv_scsi_submit(void *opaque, StorRequest *req)
     if (!dev || (dev->lun != req->lun && req->cdb[0] != REPORT_LUNS)) {
         answer_absent(s, req);
     } else {
-        submit_to(dev, req);
+        submit_to(s, dev, req);
     }
     if (dev) {
         object_unref(OBJECT(dev));
@@ -177,20 +187,12 @@ void hv_scsi_cancel(void *opaque, StorRequest *req)
 {
     const StorResult aborted = {.srb_status = STOR_SRB_ABORTED};
     HvScsiRequest *hr = req->machine;
-    SCSIRequest *sreq;
 
     if (!hr) { /* loaded, and not begun yet */
-        complete(req, &aborted);
-        return;
+        complete(opaque, req, &aborted);
+    } else if (!hr->sreq->io_canceled) {
+        scsi_req_cancel_async(hr->sreq, NULL);
     }
-    sreq = scsi_req_ref(hr->sreq);
-    scsi_req_cancel(sreq);
-    if (sreq->hba_private) {
-        /* It was about to be cancelled: wait until memory is left alone. */
-        blk_drain(sreq->dev->conf.blk);
-        abort_request(sreq);
-    }
-    scsi_req_unref(sreq);
 }
 
 /* From the device */
@@ -259,17 +261,17 @@ static void transfer_data(SCSIRequest *sreq, uint32_t len)
 static void bus_changed(SCSIBus *bus, SCSIDevice *dev, SCSISense sense)
 {
     /* Linux asks each unit whether it is ready, and then hears. */
-    storvsp_enumerate(HV_SCSI(bus->qbus.parent)->vsp);
+    storvsp_enumerate(adapter(bus)->vsp);
 }
 
 static void drained_begin(SCSIBus *bus)
 {
-    storvsp_pause(HV_SCSI(bus->qbus.parent)->vsp);
+    storvsp_pause(adapter(bus)->vsp);
 }
 
 static void drained_end(SCSIBus *bus)
 {
-    storvsp_unpause(HV_SCSI(bus->qbus.parent)->vsp);
+    storvsp_unpause(adapter(bus)->vsp);
 }
 
 /* Migration: the service has the request, the SCSI device its progress. */
@@ -284,7 +286,7 @@ static void save_request(QEMUFile *f, SCSIRequest *sreq)
 
 static void *load_request(QEMUFile *f, SCSIRequest *sreq)
 {
-    HvScsi *s = HV_SCSI(sreq->bus->qbus.parent);
+    HvScsi *s = adapter(sreq->bus);
     StorChannel *channel = storvsp_channel(s->vsp, qemu_get_be32(f));
     uint64_t id = qemu_get_be64(f);
     StorRequest *req = channel ? storvsp_find(channel, id) : NULL;
@@ -296,6 +298,8 @@ static void *load_request(QEMUFile *f, SCSIRequest *sreq)
                      "the adapter's does not have");
         return NULL;
     }
+    /* QEMU would go on with it in the main loop. */
+    sreq->ctx = s->channels[storvsp_channel_index(channel)].ctx;
     return attach(req, sreq);
 }
 

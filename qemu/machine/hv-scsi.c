@@ -7,7 +7,9 @@
 #include "hw/boards.h"
 #include "hw/hotplug.h"
 #include "hw/qdev-properties.h"
+#include "hw/qdev-properties-system.h"
 #include "hw/resettable.h"
+#include "system/block-backend.h"
 #include "system/runstate.h"
 #include "hv-scsi.h"
 #include "trace/trace-hw_vmbus.h"
@@ -15,45 +17,6 @@
 #define PAGE_BYTES 4096u
 
 /* The service's calls */
-
-static void reset_units(void *opaque, StorChannel *channel,
-                        const StorReset *reset)
-{
-    HvScsi *s = opaque;
-    SCSIDevice *dev;
-
-    trace_hv_scsi_reset(reset->kind == STOR_RESET_ALL, reset->target,
-                        reset->lun);
-    if (reset->kind == STOR_RESET_ALL) {
-        bus_cold_reset(BUS(&s->bus));
-    } else {
-        dev = scsi_device_get(&s->bus, reset->path, reset->target, reset->lun);
-        if (dev && dev->lun == reset->lun) {
-            device_cold_reset(DEVICE(dev));
-        }
-        if (dev) {
-            object_unref(OBJECT(dev));
-        }
-    }
-    storvsp_reset_done(channel);
-}
-
-static void take_turn(void *opaque)
-{
-    HvScsiTurn *turn = opaque;
-    StorChannel *channel = storvsp_channel(turn->scsi->vsp, turn->index);
-
-    if (channel) {
-        storvsp_run(channel);
-    }
-}
-
-static void run_later(void *opaque, StorChannel *channel)
-{
-    HvScsi *s = opaque;
-
-    qemu_bh_schedule(s->turns[storvsp_channel_index(channel)].bh);
-}
 
 static void begin_batch(void *opaque)
 {
@@ -74,8 +37,9 @@ static void packet_refused(void *opaque, StorChannel *channel,
 static const StorVspOps vsp_ops = {
     .submit = hv_scsi_submit,
     .cancel = hv_scsi_cancel,
-    .reset = reset_units,
-    .run_later = run_later,
+    .reset = hv_scsi_reset,
+    .offer_subchannels = hv_scsi_offer_subchannels,
+    .run_later = hv_scsi_run_later,
     .begin_batch = begin_batch,
     .end_batch = end_batch,
     .refused = packet_refused,
@@ -87,7 +51,8 @@ static void set_stopped(HvScsi *s, bool stopped)
     if (s->stopped != stopped) {
         s->stopped = stopped;
         if (stopped) {
-            storvsp_pause(s->vsp);
+            hv_scsi_pause(s);
+            hv_scsi_finish_work(s);
         } else {
             storvsp_unpause(s->vsp);
         }
@@ -111,8 +76,9 @@ static unsigned count_queues(const HvScsi *s)
 static void *scsi_create(HvDevice *dev, Error **errp)
 {
     HvScsi *s = HV_SCSI(dev);
+    unsigned queues = count_queues(s);
     StorVspConfig config = {
-        .max_subchannels = count_queues(s) - 1,
+        .max_subchannels = queues - 1,
         .max_transfer_bytes = s->max_transfer,
     };
 
@@ -126,20 +92,17 @@ static void *scsi_create(HvDevice *dev, Error **errp)
                    PAGE_BYTES, PAGE_BYTES, STOR_MAX_TRANSFER);
         return NULL;
     }
-    s->vsp = storvsp_new(&config, &vsp_ops, s);
-    for (unsigned i = 0; i < STOR_MAX_CHANNELS; i++) {
-        s->turns[i].scsi = s;
-        s->turns[i].index = i;
-        s->turns[i].bh = qemu_bh_new_guarded(take_turn, &s->turns[i],
-                                             &DEVICE(s)->mem_reentrancy_guard);
+    if (!hv_scsi_channels_init(s, queues, errp)) {
+        return NULL;
     }
+    s->vsp = storvsp_new(&config, &vsp_ops, s);
     scsi_bus_init(&s->bus, sizeof(s->bus), DEVICE(s), &hv_scsi_bus_info);
     qbus_set_hotplug_handler(BUS(&s->bus), OBJECT(s));
     s->stopped = false;
     set_stopped(s, !runstate_is_running());
     s->runstate_entry =
         qdev_add_vm_change_state_handler(DEVICE(s), runstate_changed, s);
-    return s->vsp;
+    return s;
 }
 
 /*
@@ -163,9 +126,7 @@ static void scsi_destroy(HvDevice *dev)
     HvScsi *s = HV_SCSI(dev);
 
     qemu_del_vm_change_state_handler(s->runstate_entry);
-    for (unsigned i = 0; i < STOR_MAX_CHANNELS; i++) {
-        qemu_bh_delete(s->turns[i].bh);
-    }
+    hv_scsi_channels_cleanup(s);
     storvsp_free(s->vsp);
     s->vsp = NULL;
 }
@@ -177,7 +138,13 @@ static GByteArray *scsi_save(HvDevice *dev)
 
 static const char *scsi_load(HvDevice *dev, const void *data, size_t len)
 {
-    return storvsp_load(HV_SCSI(dev)->vsp, dev->chan, data, len);
+    HvScsi *s = HV_SCSI(dev);
+    const char *why = storvsp_load(s->vsp, dev->chan, data, len);
+
+    if (!why) {
+        hv_scsi_channels_loaded(s);
+    }
+    return why;
 }
 
 static void scsi_describe(HvDevice *dev, VMBusDeviceInfo *info)
@@ -222,22 +189,43 @@ static void disk_pre_plug(HotplugHandler *handler, DeviceState *dev,
     if (disk->id == -1) {
         disk->id = 0;
     }
+    disk->hba_supports_iothread = true;
+}
+
+/* Other users of a disk may keep it where it is: it works all the same. */
+static void move_disk(HvScsi *s, DeviceState *dev, AioContext *ctx)
+{
+    if (s->channels[0].ctx != qemu_get_aio_context()) {
+        blk_set_aio_context(SCSI_DEVICE(dev)->conf.blk, ctx, NULL);
+    }
 }
 
 static void disk_plug(HotplugHandler *handler, DeviceState *dev, Error **errp)
 {
-    storvsp_enumerate(HV_SCSI(handler)->vsp);
+    HvScsi *s = HV_SCSI(handler);
+
+    move_disk(s, dev, s->channels[0].ctx);
+    storvsp_enumerate(s->vsp);
 }
 
 static void disk_unplug(HotplugHandler *handler, DeviceState *dev, Error **errp)
 {
+    HvScsi *s = HV_SCSI(handler);
+
+    /* No thread is about to give it a request. */
+    hv_scsi_pause(s);
     qdev_simple_device_unplug_cb(handler, dev, errp);
-    storvsp_enumerate(HV_SCSI(handler)->vsp);
+    move_disk(s, dev, qemu_get_aio_context());
+    storvsp_unpause(s->vsp);
+    storvsp_enumerate(s->vsp);
 }
 
 static const Property scsi_props[] = {
     DEFINE_PROP_UINT16("num-queues", HvScsi, num_queues, 0),
     DEFINE_PROP_UINT32("max-transfer", HvScsi, max_transfer, 512 * 1024),
+    DEFINE_PROP_LINK("iothread", HvScsi, iothread, TYPE_IOTHREAD, IOThread *),
+    DEFINE_PROP_IOTHREAD_VQ_MAPPING_LIST("iothread-vq-mapping", HvScsi,
+                                         iothread_mapping),
 };
 
 static void scsi_class_init(ObjectClass *klass, void *data)
@@ -251,7 +239,7 @@ static void scsi_class_init(ObjectClass *klass, void *data)
     set_bit(DEVICE_CATEGORY_STORAGE, dc->categories);
     device_class_set_props(dc, scsi_props);
     hc->offer = &storvsp_scsi_offer;
-    hc->channel_ops = &storvsp_channel_ops;
+    hc->channel_ops = &hv_scsi_channel_ops;
     hc->create = scsi_create;
     hc->may_unplug = scsi_may_unplug;
     hc->destroy = scsi_destroy;

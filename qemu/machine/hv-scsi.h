@@ -1,24 +1,47 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * hv-scsi: an adapter that speaks VMBus' storage protocol, with QEMU's SCSI
- * devices on it.  All runs in the main loop, under the big QEMU lock.
+ * devices on it.
+ *
+ * Each channel has a thread: an IOThread, or the main loop's under the big QEMU
+ * lock.  All calls of the service for a channel come from there.  What only the
+ * main loop may do, resets and offers of sub-channels, it does when the
+ * channel's thread has asked it to, while the channel is not read.
  */
 #ifndef HW_VMBUS_HV_SCSI_H
 #define HW_VMBUS_HV_SCSI_H
 
 #include "hv-bridge.h"
 #include "hw/scsi/scsi.h"
+#include "qapi/qapi-types-virtio.h"
+#include "system/iothread.h"
 #include "devices/storvsp.h"
 
 #define TYPE_HV_SCSI "hv-scsi"
 OBJECT_DECLARE_SIMPLE_TYPE(HvScsi, HV_SCSI)
 
-/* A channel whose turn comes in the main loop. */
-typedef struct HvScsiTurn {
+/* What a channel waits for. */
+typedef enum HvScsiWork {
+    HV_SCSI_NO_WORK,
+    HV_SCSI_RESET,
+    HV_SCSI_OFFER_SUBCHANNELS,
+} HvScsiWork;
+
+typedef struct HvScsiChannel {
     HvScsi *scsi;
     unsigned index;
-    QEMUBH *bh;
-} HvScsiTurn;
+    AioContext *ctx; /* its thread's; the same while the device exists */
+    QEMUBH *turn_bh; /* in @ctx */
+    QEMUBH *work_bh; /* in the main loop */
+    bool closing;    /* atomic: somebody waits for its requests */
+
+    /* The channel's thread writes it, and the main loop answers. */
+    HvScsiWork work;
+    StorReset reset;
+    uint16_t count;
+    const char *why; /* no sub-channels were offered; or NULL */
+    bool work_done;  /* atomic */
+} HvScsiChannel;
 
 struct HvScsi {
     HvDevice parent_obj;
@@ -27,7 +50,9 @@ struct HvScsi {
     StorVsp *vsp;
     uint16_t num_queues; /* 0: as many as virtual processors */
     uint32_t max_transfer;
-    HvScsiTurn turns[STOR_MAX_CHANNELS];
+    IOThread *iothread;
+    IOThreadVirtQueueMappingList *iothread_mapping;
+    HvScsiChannel channels[STOR_MAX_CHANNELS];
     VMChangeStateEntry *runstate_entry;
     bool stopped; /* the machine; the service is paused */
 };
@@ -41,8 +66,28 @@ struct HvScsi {
 
 extern const SCSIBusInfo hv_scsi_bus_info;
 
-/* For StorVspOps. */
+/* hv-scsi-request.c, for StorVspOps. */
 void hv_scsi_submit(void *opaque, StorRequest *req);
 void hv_scsi_cancel(void *opaque, StorRequest *req);
+
+/* hv-scsi-channel.c; in the main loop, but for those of StorVspOps. */
+
+/* The opaque pointer is the HvScsi. */
+extern const VmbusChannelOps hv_scsi_channel_ops;
+/* Gives each of @count channels its thread; false with an error. */
+bool hv_scsi_channels_init(HvScsi *s, unsigned count, Error **errp);
+/* The channels are closed. */
+void hv_scsi_channels_cleanup(HvScsi *s);
+/* The service has loaded its state. */
+void hv_scsi_channels_loaded(HvScsi *s);
+/* As storvsp_pause(), and no channel is at work when it returns. */
+void hv_scsi_pause(HvScsi *s);
+/* After hv_scsi_pause(): does what the channels wait for. */
+void hv_scsi_finish_work(HvScsi *s);
+
+void hv_scsi_reset(void *opaque, StorChannel *channel, const StorReset *reset);
+void hv_scsi_offer_subchannels(void *opaque, StorChannel *channel,
+                               uint16_t count);
+void hv_scsi_run_later(void *opaque, StorChannel *channel);
 
 #endif

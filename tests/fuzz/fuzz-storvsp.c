@@ -92,6 +92,16 @@ static void reset(void *opaque, StorChannel *ch, const StorReset *r)
     }
 }
 
+static void offer_subchannels(void *opaque, StorChannel *ch, uint16_t count)
+{
+    Storage *s = opaque;
+    const char *why = NULL;
+
+    vmbus_channel_offer_subchannels(s->host, count, &storvsp_channel_ops,
+                                    s->vsp, &why);
+    storvsp_subchannels_offered(ch, why);
+}
+
 static void run_later(void *opaque, StorChannel *ch)
 {
     ((Storage *)opaque)->later[storvsp_channel_index(ch)] = true;
@@ -105,6 +115,7 @@ static void refused(void *opaque, StorChannel *ch, const char *sentence)
 static const StorVspOps ops = {.submit = submit,
                                .cancel = cancel,
                                .reset = reset,
+                               .offer_subchannels = offer_subchannels,
                                .run_later = run_later,
                                .refused = refused};
 

@@ -10,11 +10,13 @@ import pytest
 from guestlib.machine import SCALE
 from guestlib.qmp import QmpError
 from guestlib.storage import (ADAPTER, MIB, OPTIONS, SCSI_CLASS, Load, adapter,
-                              digest, disk, guest_digest, image, node, units,
-                              wait_units)
+                              adapter_on, device, digest, disk, guest_digest,
+                              image, node, units, wait_units)
 from guestlib.vmbus import sysfs_devices
 
-BOTH = pytest.mark.parametrize('kernel,cpus', [('6.1', 4), ('6.12', 2)])
+# Kernels, the processors of their guests, and the adapter's IOThreads.
+BOTH = pytest.mark.parametrize('kernel,cpus,threads',
+                               [('6.1', 4, 0), ('6.1', 4, 2), ('6.12', 2, 1)])
 
 
 def check_end(guest):
@@ -29,15 +31,26 @@ def check_end(guest):
     assert guest.query_vmbus()['messages-refused'] == 0
 
 
+def iothread_ticks(guest):
+    """What each IOThread of the machine has used of a processor."""
+    ticks = []
+    for thread in guest.qmp.execute('query-iothreads'):
+        with open(f'/proc/{guest.process.pid}/task/{thread["thread-id"]}/stat',
+                  encoding='ascii') as file:
+            fields = file.read().rpartition(')')[2].split()
+        ticks.append(int(fields[11]) + int(fields[12]))
+    return ticks
+
+
 @BOTH
-def test_disk(machine, folder, kernel, cpus):
+def test_disk(machine, folder, kernel, cpus, threads):
     """A disk with all of its properties; what is written is there."""
     path = image(folder / 'disk', 64 * MIB)
     noise = os.urandom(8 * MIB)
     with open(path, 'r+b') as file:
         file.write(noise)
-    guest = machine(kernel=kernel, cpus=cpus, devices=ADAPTER, **OPTIONS,
-                    extra=disk('d0', path, ',serial=SN42,product=ADISK,'
+    guest = machine(kernel=kernel, cpus=cpus, devices=adapter_on(threads),
+                    **OPTIONS, extra=disk('d0', path, ',serial=SN42,product=ADISK,'
                                'ver=1.5,wwn=0x5000c50015ea71ac,'
                                'rotation_rate=1')).boot()
     wait_units(guest, ['0:0:0'])
@@ -71,16 +84,18 @@ def test_disk(machine, folder, kernel, cpus):
                   f'count={4 * MIB} && cmp /tmp/x /tmp/y', 120)
         at += 4
     assert guest_digest(guest, '/dev/sda', at) == digest(path, at * MIB)
+    assert len(iothread_ticks(guest)) == threads
+    assert all(iothread_ticks(guest)), 'an IOThread had nothing to do'
     check_end(guest)
 
 
 @BOTH
-def test_file_system(machine, folder, kernel, cpus):
+def test_file_system(machine, folder, kernel, cpus, threads):
     path = image(folder / 'disk', 128 * MIB)
     subprocess.run(['mke2fs', '-q', '-t', 'ext4', path], check=True,
                    env={'PATH': os.environ['PATH'] + ':/usr/sbin:/sbin'})
-    guest = machine(kernel=kernel, cpus=cpus, devices=ADAPTER, **OPTIONS,
-                    extra=disk('d0', path, ',discard_granularity=4096',
+    guest = machine(kernel=kernel, cpus=cpus, devices=adapter_on(threads),
+                    **OPTIONS, extra=disk('d0', path, ',discard_granularity=4096',
                                discard='unmap')).boot()
     guest.run('mkdir -p /mnt && mount -t ext4 -o discard /dev/sda /mnt')
     guest.run('for i in 1 2 3 4; do (dd if=/dev/urandom of=/mnt/$i bs=64k '
@@ -151,13 +166,13 @@ def test_bad_options(machine, options, words):
 
 
 @BOTH
-def test_cd(machine, folder, kernel, cpus):
+def test_cd(machine, folder, kernel, cpus, threads):
     paths = [image(folder / name, 2 * MIB) for name in ('one', 'two')]
     for path in paths:
         path.write_bytes(os.urandom(2 * MIB))
-    guest = machine(kernel=kernel, cpus=cpus, devices=ADAPTER, **OPTIONS,
-                    extra=[*node('cd0', paths[0], **{'read-only': True}),
-                           '-device', 'scsi-cd,bus=s0.0,drive=cd0,id=cd'])
+    guest = machine(kernel=kernel, cpus=cpus, devices=adapter_on(threads),
+                    **OPTIONS, extra=[*node('cd0', paths[0], **{'read-only': True}),
+                           *device('scsi-cd,bus=s0.0,drive=cd0,id=cd')])
     guest.boot()
     wait_units(guest, ['0:0:0'])
     assert [u['type'] for u in units(guest).values()] == ['5']
@@ -179,10 +194,10 @@ def test_cd(machine, folder, kernel, cpus):
 
 
 @BOTH
-def test_plug_disks(machine, folder, kernel, cpus):
+def test_plug_disks(machine, folder, kernel, cpus, threads):
     """Disks come and go while another one is at work."""
-    guest = machine(kernel=kernel, cpus=cpus, devices=ADAPTER, **OPTIONS,
-                    extra=disk('d0', image(folder / 'd0'))).boot()
+    guest = machine(kernel=kernel, cpus=cpus, devices=adapter_on(threads),
+                    **OPTIONS, extra=disk('d0', image(folder / 'd0'))).boot()
     wait_units(guest, ['0:0:0'])
     load = Load(guest)
     for number in range(1, 4):
@@ -227,9 +242,9 @@ def wait_quiet(guest, name):
 
 
 @BOTH
-def test_plug_adapter(machine, folder, kernel, cpus):
-    guest = machine(kernel=kernel, cpus=cpus, devices=ADAPTER, **OPTIONS,
-                    extra=disk('d0', image(folder / 'd0')) +
+def test_plug_adapter(machine, folder, kernel, cpus, threads):
+    guest = machine(kernel=kernel, cpus=cpus, devices=adapter_on(threads),
+                    **OPTIONS, extra=disk('d0', image(folder / 'd0')) +
                     node('d1', image(folder / 'd1'))).boot()
     wait_units(guest, ['0:0:0'])
     load = Load(guest)
@@ -278,11 +293,11 @@ def test_unplug_under_load(machine, folder):
 
 
 @BOTH
-def test_reboot_and_reset(machine, folder, kernel, cpus):
+def test_reboot_and_reset(machine, folder, kernel, cpus, threads):
     """The guest starts anew while it writes; in each start its driver finds
     the adapter as if nothing had been."""
-    guest = machine(kernel=kernel, cpus=cpus, devices=ADAPTER, **OPTIONS,
-                    extra=['-action', 'panic=none'] +
+    guest = machine(kernel=kernel, cpus=cpus, devices=adapter_on(threads),
+                    **OPTIONS, extra=['-action', 'panic=none'] +
                     disk('d0', image(folder / 'd0'))).boot()
     for how in 'reboot', 'system_reset', 'panic':
         wait_units(guest, ['0:0:0'])

@@ -1,15 +1,40 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """A guest with disks on hv-scsi, and something that writes to them and reads
 back what it wrote."""
+import contextlib
 import hashlib
+import itertools
 import json
+import os
+import re
 import time
 
 from guestlib.machine import SCALE
 
 MIB = 1 << 20
 OPTIONS = {'initramfs': 'initramfs-storage'}
+# The long forms of the tests of storage.
+FULL = {'short': False, 'full': True}[
+    os.environ.get('KVM_VMBUS_STORAGE', 'short')]
+# Kernels, and the processors of their guests.
+GUESTS = [('6.1', 4), ('6.12', 2)]
 ADAPTER = ['-device', 'vmbus-bridge', '-device', 'hv-scsi,id=s0']
+
+
+def adapter_on(threads):
+    """An adapter whose channels have as many IOThreads; 0: the main loop."""
+    if not threads:
+        return ADAPTER
+    names = [f'io{i}' for i in range(threads)]
+    words = {'driver': 'hv-scsi', 'id': 's0'}
+    if threads == 1:
+        words['iothread'] = names[0]
+    else:
+        words['iothread-vq-mapping'] = [{'iothread': n} for n in names]
+    objects = [word for n in names for word in ('-object', f'iothread,id={n}')]
+    return ['-device', 'vmbus-bridge', *objects, '-device', json.dumps(words)]
+
+
 SCSI_CLASS = 'ba6163d9-04a1-4d29-b605-72e2ffb1dc7f'
 
 # Writes 1 MiB of noise to ever another place of a disk, and reads it again,
@@ -43,16 +68,84 @@ def node(name, path, driver='raw', **more):
     return ['-blockdev', json.dumps(text)]
 
 
+def device(text):
+    """-device in JSON: QEMU makes those after all others, and in their order;
+    an adapter with a list of IOThreads can be told in no other way."""
+    driver, *pairs = text.split(',')
+    words = {'driver': driver}
+    for pair in pairs:
+        name, value = pair.split('=', 1)
+        words[name] = int(value, 0) if re.fullmatch(
+            r'(0x[0-9a-f]+|\d+)', value) else value
+    return ['-device', json.dumps(words)]
+
+
 def disk(name, path, options='', **more):
     """A disk on the adapter s0."""
-    return [*node(name, path, **more), '-device',
-            f'scsi-hd,bus=s0.0,drive={name},id=disk-{name}{options}']
+    return [*node(name, path, **more),
+            *device(f'scsi-hd,bus=s0.0,drive={name},id=disk-{name}{options}')]
 
 
 def image(path, size=64 * MIB):
     with open(path, 'wb') as file:
         file.truncate(size)
     return path
+
+
+def fio_options(memory=768):
+    """Of a machine whose guest has fio."""
+    return {'initramfs': 'initramfs-fio', 'memory': memory}
+
+
+numbers = itertools.count()
+
+
+def host_disks(guest):
+    """Names of the guest's disks, such as "sda"."""
+    return set(guest.run('cd /sys/block && ls -d sd* 2>/dev/null; true')
+               .split())
+
+
+def add_node(guest, path, name, top=None, **options):
+    """A node of a raw image; top: of a filter on it."""
+    node_of = {'driver': 'raw', 'file': {
+        'driver': 'file', 'filename': str(path)}, **options}
+    if top:
+        under = 'image' if top['driver'] == 'blkdebug' else 'file'
+        node_of = {**top, under: node_of}
+    guest.qmp.execute('blockdev-add', {'node-name': name, **node_of})
+
+
+def unplug(guest, ident, timeout=60 * SCALE):
+    start = len(guest.qmp.events)
+    guest.qmp.execute('device_del', {'id': ident})
+    guest.qmp.wait_event('DEVICE_DELETED', timeout, start, device=ident)
+
+
+@contextlib.contextmanager
+def plugged(guest, path, top=None, node=None, **options):
+    """Its device in the guest, /dev/sdX; it goes with the block.  options are
+    the disk's properties, node the node's."""
+    name = f'hot{next(numbers)}'
+    add_node(guest, path, name, top, **(node or {}))
+    before = host_disks(guest)
+    guest.qmp.execute('device_add', {
+        'driver': 'scsi-hd', 'bus': 's0.0', 'drive': name, 'id': f'd-{name}',
+        **options})
+    deadline = time.monotonic() + 60 * SCALE
+    while len(new := host_disks(guest) - before) == 0:
+        assert time.monotonic() < deadline, 'the guest does not see the disk'
+        time.sleep(0.1)
+    (disk_name,) = new
+    guest.run(f'for i in $(seq 100); do [ -b /dev/{disk_name} ] && exit 0; '
+              'sleep 0.1; done; exit 1')
+    yield f'/dev/{disk_name}'
+    unplug(guest, f'd-{name}')
+    deadline = time.monotonic() + 60 * SCALE
+    while disk_name in host_disks(guest):
+        assert time.monotonic() < deadline, 'the guest keeps the disk'
+        time.sleep(0.1)
+    guest.qmp.execute('blockdev-del', {'node-name': name})
 
 
 def digest(path, size=None):
@@ -98,6 +191,20 @@ def wait_units(guest, names, timeout=60 * SCALE):
 
 def adapter(guest):
     return guest.device('hv-scsi')['storage']
+
+
+def check_end(guest):
+    """Nothing was refused, lost or left behind."""
+    deadline = time.monotonic() + 30 * SCALE
+    while (storage := adapter(guest))['in-flight']:
+        assert time.monotonic() < deadline, storage
+        time.sleep(0.1)
+    assert storage['state'] == 'ready'
+    assert storage['refused'] == 0, storage
+    assert storage['requests'] == storage['completed']
+    for channel in guest.device('hv-scsi')['channels']:
+        assert channel['corruptions'] == 0
+    assert guest.query_vmbus()['messages-refused'] == 0
 
 
 class Load:

@@ -32,6 +32,9 @@ static void cancel(void *opaque, StorRequest *req)
     Adapter *a = opaque;
 
     a->cancelled++;
+    if (a->hold_cancels) {
+        return;
+    }
     g_assert_true(g_ptr_array_remove(a->taken, req));
     storvsp_complete(req, &aborted);
 }
@@ -51,6 +54,18 @@ static void reset(void *opaque, StorChannel *ch, const StorReset *r)
     }
     if (!a->hold_resets) {
         storvsp_reset_done(ch);
+    }
+}
+
+static void offer_subchannels(void *opaque, StorChannel *ch, uint16_t count)
+{
+    Adapter *a = opaque;
+    const char *why = NULL;
+
+    if (!a->hold_offers) {
+        vmbus_channel_offer_subchannels(a->chan, count, &storvsp_channel_ops,
+                                        a->vsp, &why);
+        storvsp_subchannels_offered(ch, why);
     }
 }
 
@@ -80,8 +95,16 @@ static void end_batch(void *opaque)
     g_assert_cmpuint(((Adapter *)opaque)->batches--, ==, 1);
 }
 
-static const StorVspOps ops = {submit,      cancel,    reset,  run_later,
-                               begin_batch, end_batch, refused};
+static const StorVspOps ops = {
+    .submit = submit,
+    .cancel = cancel,
+    .reset = reset,
+    .offer_subchannels = offer_subchannels,
+    .run_later = run_later,
+    .begin_batch = begin_batch,
+    .end_batch = end_batch,
+    .refused = refused,
+};
 
 void adapter_new(Adapter *a, bool fc)
 {

@@ -16,9 +16,11 @@
 typedef struct Adapter {
     StorVsp *vsp;
     VmbusChannel *chan;
-    GPtrArray *taken; /* StorRequest that the machine has, oldest first */
-    bool at_once;     /* requests end in submit(), with @result */
-    bool hold_resets; /* reset_done() is the test's */
+    GPtrArray *taken;  /* StorRequest that the machine has, oldest first */
+    bool at_once;      /* requests end in submit(), with @result */
+    bool hold_resets;  /* reset_done() is the test's */
+    bool hold_offers;  /* storvsp_subchannels_offered() likewise */
+    bool hold_cancels; /* the end of cancelled requests likewise */
     StorResult result;
     StorReset reset; /* the last one */
     unsigned submitted, cancelled, batches, resets, runs, refused;

@@ -22,6 +22,10 @@ static void save_and_load(Fixture *f, bool running)
     g_assert_cmpuint(f->adapter.taken->len, ==, 0);
     g_assert_null(
         storvsp_load(f->adapter.vsp, f->adapter.chan, vsp->data, vsp->len));
+    if (vmbus_channel_is_open(f->adapter.chan)) {
+        vmbus_channel_adopt_subchannels(f->adapter.chan, &storvsp_channel_ops,
+                                        f->adapter.vsp);
+    }
     if (running) {
         vmbus_bus_resume(f->machine->bus);
         storvsp_unpause(f->adapter.vsp);
@@ -345,6 +349,24 @@ static void test_refusals(Fixture *f, gconstpointer data)
     g_assert_cmpuint(f->adapter.taken->len, ==, 2);
 }
 
+static void test_other_subchannels(Fixture *f, gconstpointer data)
+{
+    static const char why[] = "The saved storage adapter has a sub-channel "
+                              "open and the bus has not, or the reverse.";
+    g_autoptr(GByteArray) both = NULL;
+    g_autoptr(GByteArray) one = NULL;
+
+    fixture_open(f, true);
+    g_assert_true(vsc_storage_create_subchannels(&f->guest, 1, RING_PAGES));
+    both = storvsp_save(f->adapter.vsp);
+    vsc_close(f->guest.chan[1]);
+    f->guest.chan[1] = NULL;
+    one = storvsp_save(f->adapter.vsp);
+    expect(f, both, why);
+    g_assert_null(
+        storvsp_load(f->adapter.vsp, f->adapter.chan, one->data, one->len));
+}
+
 static void test_too_many(Fixture *f, gconstpointer data)
 {
     GByteArray *blob = vmbus_blob_new(0x726f7473, 1);
@@ -419,6 +441,7 @@ int main(int argc, char **argv)
     ADD("state/full-ring", test_full_ring);
     ADD("state/reset", test_reset);
     ADD("state/refusals", test_refusals);
+    ADD("state/other-subchannels", test_other_subchannels);
     ADD("state/too-many", test_too_many);
     ADD("state/random", test_random);
     return g_test_run();
