@@ -33,7 +33,11 @@ static void run_thaw_hooks(Agent *agent)
     if (agent->hooks_due) {
         agent->hooks_due = false;
         hooks_after_thaw(agent->config, &agent->stuck, &agent->waiter);
-        record_remove(agent->config->record);
+        if (agent->lapsed) {
+            record_lapse(agent->config->record);
+        } else {
+            record_remove(agent->config->record);
+        }
     }
 }
 
@@ -55,6 +59,7 @@ static void on_orphaned(void *opaque)
 {
     Agent *agent = opaque;
 
+    agent->lapsed = true;
     keep_record(agent, NULL);
     log_message(LOG_ERR, "The agent died while file systems were frozen; its "
                          "guard has thawed them.");
@@ -195,6 +200,9 @@ static uint32_t on_thaw(Agent *agent)
 
     agent->lapsed = false;
     if (!agent->set) {
+        if (lapsed) {
+            record_end_lapse(agent->config->record);
+        }
         return lapsed ? HV_VSS_E_NOT_HELD : HV_VSS_S_OK;
     }
     if (!thaw(agent)) {
@@ -345,7 +353,11 @@ static void recover(Agent *agent)
     switch (record_recover(agent->config, agent->ops, &thawed, &reason)) {
     case RECOVER_NOTHING:
         return;
+    case RECOVER_LAPSED:
+        agent->lapsed = true;
+        return;
     case RECOVER_FAILED:
+        agent->lapsed = true;
         log_message(LOG_ERR,
                     "What an agent before left frozen is not thawed: "
                     "%s.",
@@ -358,6 +370,8 @@ static void recover(Agent *agent)
                 "An agent before was killed; %u file systems "
                 "that it left frozen are thawed.",
                 thawed);
+    agent->lapsed = true;
+    keep_record(agent, NULL);
     agent->hooks_due = true;
     run_thaw_hooks(agent);
 }

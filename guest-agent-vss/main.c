@@ -116,6 +116,7 @@ static int recover(const AgentConfig *config)
 
     switch (record_recover(config, &fs_ops_linux, &thawed, &reason)) {
     case RECOVER_NOTHING:
+    case RECOVER_LAPSED:
         return EXIT_DONE;
     case RECOVER_FAILED:
         return fail(EXIT_BROKEN, reason.text);
@@ -123,10 +124,11 @@ static int recover(const AgentConfig *config)
         break;
     }
     printf("Thawed %u file systems.\n", thawed);
+    record_write(config->record, NULL, &reason);
     waiter_init(&waiter);
     hooks_after_thaw(config, &stuck, &waiter);
     waiter_close(&waiter);
-    record_remove(config->record);
+    record_lapse(config->record);
     return EXIT_DONE;
 }
 

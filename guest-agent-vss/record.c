@@ -9,6 +9,7 @@
 #include "record.h"
 
 #define MAX_BYTES 65536
+#define LAPSED    "lapsed\n"
 
 /* A line for each file system: the superblock's device number. */
 bool record_write(const char *path, const FreezeSet *set, Reason *reason)
@@ -25,6 +26,28 @@ bool record_write(const char *path, const FreezeSet *set, Reason *reason)
     }
     close_fd(&fd);
     return ok;
+}
+
+/* A freeze that has begun since then has a record of its own. */
+void record_lapse(const char *path)
+{
+    int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+
+    if (fd >= 0 && lseek(fd, 0, SEEK_END) == 0 &&
+        write(fd, LAPSED, strlen(LAPSED)) < 0) {
+        unlink(path);
+    }
+    close_fd(&fd);
+}
+
+void record_end_lapse(const char *path)
+{
+    char *text = read_file(path, MAX_BYTES);
+
+    if (text && !strcmp(text, LAPSED)) {
+        unlink(path);
+    }
+    free(text);
 }
 
 void record_remove(const char *path)
@@ -74,6 +97,10 @@ Recovered record_recover(const AgentConfig *config, const FsOps *ops,
     *thawed = 0;
     if (!text) {
         return RECOVER_NOTHING;
+    }
+    if (!strcmp(text, LAPSED)) {
+        free(text);
+        return RECOVER_LAPSED;
     }
     ok = plan_make(&plan, config, reason);
     while (ok && (line = strsep(&rest, "\n"))) {

@@ -268,9 +268,16 @@ void fake_kill(Fake *fake, int signal)
     fake->agent = 0;
 }
 
+bool fake_lapsed(const Fake *fake)
+{
+    g_autofree char *record = case_read(fake->folder, "record");
+
+    return !strcmp(record, "lapsed\n");
+}
+
 void fake_wait_guard(Fake *fake)
 {
-    case_wait(!g_file_test(fake->config.record, G_FILE_TEST_EXISTS), 3000);
+    case_wait(fake_lapsed(fake), 3000);
 }
 
 /* Of /proc/PID/stat: pid (name) state ppid */

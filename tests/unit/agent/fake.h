@@ -67,6 +67,9 @@ void fake_wait_closed(Fake *fake);
 
 void fake_kill(Fake *fake, int signal);
 
+/* Does the record say that the freeze ended before the host asked for it? */
+bool fake_lapsed(const Fake *fake);
+
 /* Wait until the guard of an agent that was killed has nothing left to do. */
 void fake_wait_guard(Fake *fake);
 

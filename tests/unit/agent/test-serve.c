@@ -300,6 +300,9 @@ static void test_all_killed(Fake *fake, const void *data)
     g_assert_true(fake_none_frozen(fake));
     fake_assert_log(fake,
                     "killed; 3 file systems that it left frozen are thawed");
+    g_assert_true(fake_lapsed(fake));
+    g_assert_cmphex(THAW(), ==, HV_VSS_E_NOT_HELD);
+    g_assert_cmphex(THAW(), ==, HV_VSS_S_OK);
     g_assert_false(g_file_test(fake->config.record, G_FILE_TEST_EXISTS));
 }
 
@@ -323,6 +326,9 @@ static void test_killed_in_hook(Fake *fake, const void *data)
                     "killed; 0 file systems that it left frozen are thawed");
     ran = case_read(fake->folder, "ran");
     g_assert_cmpstr(ran, ==, "ran\n");
+    g_assert_true(fake_lapsed(fake));
+    g_assert_cmphex(THAW(), ==, HV_VSS_E_NOT_HELD);
+    g_assert_cmphex(THAW(), ==, HV_VSS_S_OK);
     g_assert_false(g_file_test(fake->config.record, G_FILE_TEST_EXISTS));
 }
 
@@ -375,6 +381,44 @@ static void test_terminated(Fake *fake, const void *data)
     fake_kill(fake, SIGTERM);
     fake_assert_events(fake, "F3F2F1F0T0T1T2T3");
     fake_assert_log(fake, "the agent was told to end");
+}
+
+/*
+ * A host whose freeze ended with its agent hears that from the next agent, even
+ * if there is yet another one before it asks for the thaw.
+ */
+static void test_next_agent_tells(Fake *fake, const void *data)
+{
+    fake_begin(fake);
+    for (int i = 0; i < 2; i++) {
+        g_assert_cmphex(FREEZE(), ==, HV_VSS_S_OK);
+        fake_kill(fake, i ? SIGTERM : SIGKILL);
+        fake_wait_guard(fake);
+        for (int agents = 0; agents < 2; agents++) {
+            fake_start(fake);
+            fake_register(fake);
+            if (!agents) {
+                fake_kill(fake, SIGKILL);
+            }
+        }
+        g_assert_cmphex(THAW(), ==, HV_VSS_E_NOT_HELD);
+        g_assert_cmphex(THAW(), ==, HV_VSS_S_OK);
+    }
+}
+
+/* It does not concern the next freeze. */
+static void test_lapse_of_an_earlier_freeze(Fake *fake, const void *data)
+{
+    fake_begin(fake);
+    g_assert_cmphex(FREEZE(), ==, HV_VSS_S_OK);
+    fake_kill(fake, SIGKILL);
+    fake_wait_guard(fake);
+    fake_start(fake);
+    fake_register(fake);
+    g_assert_cmphex(FREEZE(), ==, HV_VSS_S_OK);
+    g_assert_false(fake_lapsed(fake));
+    g_assert_cmphex(THAW(), ==, HV_VSS_S_OK);
+    case_wait(!g_file_test(fake->config.record, G_FILE_TEST_EXISTS), 1000);
 }
 
 static void test_terminated_while_freezing(Fake *fake, const void *data)
@@ -540,6 +584,8 @@ int main(int argc, char **argv)
         {"recovery-fails", test_recovery_fails},
         {"terminated", test_terminated},
         {"terminated-while-freezing", test_terminated_while_freezing},
+        {"next-agent-tells", test_next_agent_tells},
+        {"lapse-of-an-earlier-freeze", test_lapse_of_an_earlier_freeze},
         {"thawed-by-another", test_thawed_by_another},
         {"thaw-fails-once", test_thaw_fails_once},
         {"thaw-fails", test_thaw_fails},
