@@ -77,8 +77,16 @@ static void notify(HvVp *vp, unsigned timer)
     uint8_t vector = HVB_STIMER_VECTOR(t->config);
 
     if (!(t->config & HVB_STIMER_DIRECT_MODE)) {
-        /* With the message page off the tick is lost, as on Hyper-V. */
-        t->pending = send_message(vp, timer) == -EAGAIN;
+        int result = send_message(vp, timer);
+
+        /*
+         * With the message page off the tick is lost, as on Hyper-V; but not
+         * that of a timer which was started like that.  Linux that wakes up
+         * from hibernation starts its timer first and its SynIC later, and
+         * waits for that tick for ever.
+         */
+        t->pending =
+            result == -EAGAIN || (result && vp->early_timers & 1u << timer);
     } else if (vector >= HV_ABI_FIRST_VECTOR) {
         partition->ops->assert_vector(partition->opaque, vp, vector);
     }
@@ -112,6 +120,10 @@ static void restart(HvVp *vp, unsigned timer)
     t->pending = 0;
     t->expiration = 0;
     t->deadline = 0;
+    vp->early_timers &= ~(1u << timer);
+    if (!(vp->s.scontrol & HVMSR_ENABLE) || !(vp->s.simp & HVMSR_ENABLE)) {
+        vp->early_timers |= 1u << timer;
+    }
     if (!(t->config & HVB_STIMER_ENABLE) || !t->count) {
         wish(vp, timer, HV_TIME_NEVER);
         return;
@@ -212,4 +224,5 @@ void hv_stimers_reset(HvVp *vp)
         }
         memset(&vp->s.stimer[i], 0, sizeof(vp->s.stimer[i]));
     }
+    vp->early_timers = 0;
 }

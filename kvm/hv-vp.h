@@ -63,7 +63,7 @@ typedef struct HvOps {
     /* Edge interrupt to the VP's APIC; false: software has disabled that. */
     bool (*assert_vector)(void *opaque, HvVp *vp, uint8_t vector);
     /* Puts a message into the slot of @sint and raises the SINT: 0, -EAGAIN
-     * (slot busy, pending flag set) or another error (page off: drop it). */
+     * (slot busy, pending flag set) or another error (page off). */
     int (*post_message)(void *opaque, HvVp *vp, unsigned sint,
                         const HvMessage *msg);
     /* The guest wrote EOM: a slot that was busy may be free. */
@@ -163,6 +163,7 @@ struct HvVp {
     void *opaque;            /* the machine's */
     uint64_t auto_eoi[4];    /* vectors of unmasked SINTs with auto-EOI */
     uint64_t runtime_offset; /* 100 ns on machines before this one */
+    uint8_t early_timers;    /* started while there was no message page */
 };
 
 /* @config has passed hv_config_check(). */
@@ -207,13 +208,14 @@ uint64_t hv_vp_runtime(HvVp *vp);
 void hv_tsc_page_write(HvPartition *partition);
 /* Asks for the deadlines of all timers that run. */
 void hv_stimers_rearm(HvVp *vp);
+/* There may be room for messages of timers: EOM, or the pages are there. */
+void hv_stimers_retry(HvVp *vp);
 
 /* For the tables of hv-msr.c. */
 void hv_sint_write(HvVp *vp, unsigned sint, uint64_t value);
 void hv_sint_refresh(HvVp *vp);
 bool hv_stimer_write_config(HvVp *vp, unsigned timer, uint64_t value);
 void hv_stimer_write_count(HvVp *vp, unsigned timer, uint64_t value);
-void hv_stimers_retry(HvVp *vp);
 void hv_stimers_reset(HvVp *vp);
 
 #endif

@@ -80,6 +80,7 @@ static void update_synic(CPUState *cs, run_on_cpu_data data)
     BQL_LOCK_GUARD();
     if (svp) {
         hv_soft_update_synic(svp);
+        hv_stimers_retry(&svp->vp);
     }
 }
 

@@ -312,14 +312,63 @@ static void test_periodic_busy(void)
     fake_free(fake);
 }
 
+/* A guest that gave its pages up wants nothing of a timer that ran before. */
 static void test_page_off(void)
+{
+    uint64_t when;
+
+    setup();
+    when = now() + 5000;
+    fake_wrmsr(fake, HVMSR_SIMP, 0x1000 | HVMSR_ENABLE);
+    fake_wrmsr(fake, HVMSR_SCONTROL, HVMSR_ENABLE);
+    fake_wrmsr(fake, CONFIG(0), BY_SINT | HVB_STIMER_AUTO_ENABLE);
+    fake_wrmsr(fake, COUNT(0), when);
+    fake_wrmsr(fake, HVMSR_SIMP, 0);
+    fake->post_status = -ENXIO;
+    fake_advance(fake, when + 1);
+    g_assert_cmpuint(fake->posts, ==, 1);
+    fake_wrmsr(fake, HVMSR_EOM, 0);
+    g_assert_cmpuint(fake->posts, ==, 1);
+    fake_free(fake);
+}
+
+/* As Linux that wakes up: the timer first, and its pages when it is over. */
+static void test_page_comes_later(void)
+{
+    for (int on = 0; on < 2; on++) {
+        uint64_t when;
+
+        setup();
+        when = now() + 5000;
+        fake_wrmsr(fake, on ? HVMSR_SIMP : HVMSR_SCONTROL, HVMSR_ENABLE);
+        fake->post_status = -ENXIO;
+        fake_wrmsr(fake, CONFIG(0), BY_SINT | HVB_STIMER_AUTO_ENABLE);
+        fake_wrmsr(fake, COUNT(0), when);
+        fake_advance(fake, when + 1);
+        g_assert_cmpuint(fake->posts, ==, 1);
+        hv_stimers_retry(&fake->vps[0]);
+        g_assert_cmpuint(fake->posts, ==, 2);
+        fake->post_status = 0;
+        hv_stimers_retry(&fake->vps[0]);
+        g_assert_cmpuint(fake->posts, ==, 3);
+        assert_message(0, when);
+        hv_stimers_retry(&fake->vps[0]);
+        g_assert_cmpuint(fake->posts, ==, 3);
+        fake_free(fake);
+    }
+}
+
+/* A timer that waits for its pages and is stopped has nothing to say. */
+static void test_page_comes_too_late(void)
 {
     setup();
     fake->post_status = -ENXIO;
     fake_wrmsr(fake, CONFIG(0), BY_SINT | HVB_STIMER_AUTO_ENABLE);
     fake_wrmsr(fake, COUNT(0), 1);
     g_assert_cmpuint(fake->posts, ==, 1);
-    fake_wrmsr(fake, HVMSR_EOM, 0);
+    fake_wrmsr(fake, COUNT(0), 0);
+    fake->post_status = 0;
+    hv_stimers_retry(&fake->vps[0]);
     g_assert_cmpuint(fake->posts, ==, 1);
     fake_free(fake);
 }
@@ -416,6 +465,8 @@ int main(int argc, char **argv)
     g_test_add_func("/stimer/busy-then-moved", test_busy_then_moved);
     g_test_add_func("/stimer/periodic-busy", test_periodic_busy);
     g_test_add_func("/stimer/page-off", test_page_off);
+    g_test_add_func("/stimer/page-comes-later", test_page_comes_later);
+    g_test_add_func("/stimer/page-comes-too-late", test_page_comes_too_late);
     g_test_add_func("/stimer/sint-zero", test_sint_zero);
     g_test_add_func("/stimer/direct-refused", test_direct_refused);
     g_test_add_func("/stimer/direct-low-vector", test_direct_low_vector);
