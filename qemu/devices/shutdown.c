@@ -71,6 +71,9 @@ const char *vmbus_shutdown_result_sentence(VmbusShutdownResult result)
             "A shutdown is in progress already; a forced request asks a "
             "guest again that accepted one and did not end.",
         [VMBUS_SHUTDOWN_LOCKED] = "A user session in the guest is locked.",
+        [VMBUS_SHUTDOWN_TOO_OLD] =
+            "The version of the shutdown service that the guest agreed to "
+            "cannot hibernate it.",
         [VMBUS_SHUTDOWN_NOT_SUPPORTED] =
             "The guest does not support what was asked.",
         [VMBUS_SHUTDOWN_FAILED] = "The guest refused the request.",
@@ -247,9 +250,11 @@ static VmbusShutdownResult validate_request(const VmbusShutdown *sd,
     case VMBUS_SHUTDOWN_READY:
         break;
     }
-    if ((unsigned)req->mode >= G_N_ELEMENTS(modes) ||
-        sd->port.message_version < modes[req->mode].min_version) {
+    if ((unsigned)req->mode >= G_N_ELEMENTS(modes)) {
         return VMBUS_SHUTDOWN_NOT_SUPPORTED;
+    }
+    if (sd->port.message_version < modes[req->mode].min_version) {
+        return VMBUS_SHUTDOWN_TOO_OLD;
     }
     return VMBUS_SHUTDOWN_OK;
 }

@@ -33,8 +33,8 @@ typedef enum VmbusShutdownResult {
                                * guest said ERROR_NOT_READY */
     VMBUS_SHUTDOWN_IN_PROGRESS,
     VMBUS_SHUTDOWN_LOCKED,        /* the guest: a user session is locked */
-    VMBUS_SHUTDOWN_NOT_SUPPORTED, /* mode unknown to the agreed version, or
-                                   * the guest said so */
+    VMBUS_SHUTDOWN_TOO_OLD,       /* the agreed version has no such mode */
+    VMBUS_SHUTDOWN_NOT_SUPPORTED, /* the guest said so */
     VMBUS_SHUTDOWN_FAILED,        /* any other status of the guest */
     VMBUS_SHUTDOWN_GONE,          /* the channel closed before an answer */
 } VmbusShutdownResult;

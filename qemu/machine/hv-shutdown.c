@@ -31,9 +31,19 @@ static const VMBusShutdownState qapi_states[] = {
     [VMBUS_SHUTDOWN_ACCEPTED] = VM_BUS_SHUTDOWN_STATE_ACCEPTED,
 };
 
+static const VMBusShutdownMode qapi_modes[] = {
+    [VMBUS_SHUTDOWN_POWEROFF] = VM_BUS_SHUTDOWN_MODE_POWERDOWN,
+    [VMBUS_SHUTDOWN_REBOOT] = VM_BUS_SHUTDOWN_MODE_REBOOT,
+    [VMBUS_SHUTDOWN_HIBERNATE] = VM_BUS_SHUTDOWN_MODE_HIBERNATE,
+};
+
+/* The engine's modes stand in the order of the schema's. */
+QEMU_BUILD_BUG_ON((int)VM_BUS_SHUTDOWN_MODE_HIBERNATE !=
+                  (int)VMBUS_SHUTDOWN_HIBERNATE);
+
+/* Of answers of the guest; the others are errors of the command. */
 static const VMBusShutdownResult qapi_results[] = {
     [VMBUS_SHUTDOWN_OK] = VM_BUS_SHUTDOWN_RESULT_ACCEPTED,
-    [VMBUS_SHUTDOWN_NOT_OPEN] = VM_BUS_SHUTDOWN_RESULT_GONE,
     [VMBUS_SHUTDOWN_NOT_READY] = VM_BUS_SHUTDOWN_RESULT_NOT_READY,
     [VMBUS_SHUTDOWN_IN_PROGRESS] = VM_BUS_SHUTDOWN_RESULT_IN_PROGRESS,
     [VMBUS_SHUTDOWN_LOCKED] = VM_BUS_SHUTDOWN_RESULT_LOCKED,
@@ -46,10 +56,8 @@ static void shutdown_answered(void *opaque, VmbusShutdownMode mode,
                               VmbusShutdownResult result, uint32_t status)
 {
     trace_hv_shutdown_answered(vmbus_shutdown_result_sentence(result), status);
-    qapi_event_send_vmbus_shutdown_response(
-        mode == VMBUS_SHUTDOWN_REBOOT ? VM_BUS_SHUTDOWN_MODE_REBOOT :
-                                        VM_BUS_SHUTDOWN_MODE_POWERDOWN,
-        qapi_results[result], status);
+    qapi_event_send_vmbus_shutdown_response(qapi_modes[mode],
+                                            qapi_results[result], status);
     hv_service_shutdown_answered(
         result == VMBUS_SHUTDOWN_OK ? NULL :
                                       vmbus_shutdown_result_sentence(result));
@@ -109,8 +117,7 @@ void qmp_vmbus_shutdown(bool has_mode, VMBusShutdownMode mode, bool has_force,
 {
     Object *obj = object_resolve_path_type("", TYPE_HV_SHUTDOWN, NULL);
     VmbusShutdownRequest req = {
-        .mode = has_mode && mode == VM_BUS_SHUTDOWN_MODE_REBOOT ?
-                    VMBUS_SHUTDOWN_REBOOT : VMBUS_SHUTDOWN_POWEROFF,
+        .mode = has_mode ? (VmbusShutdownMode)mode : VMBUS_SHUTDOWN_POWEROFF,
         .force = has_force && force,
         .timeout_secs = has_timeout ? timeout : 0,
         .message = message,

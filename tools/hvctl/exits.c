@@ -21,6 +21,8 @@ const HvctlExitInfo hvctl_exits[] = {
     {HVCTL_EXISTS, "the guest has such a file already"},
     {HVCTL_STOPPED, "the copy stopped, and can be resumed"},
     {HVCTL_FILE, "the file cannot be read, or changed while it was copied"},
+    {HVCTL_LOCKED, "a user session in the guest is locked"},
+    {HVCTL_IN_PROGRESS, "the guest is shutting down already"},
 };
 
 const unsigned hvctl_exit_count = G_N_ELEMENTS(hvctl_exits);

@@ -33,7 +33,7 @@ _hvctl()
         words+=" --version"
         ;;
     heartbeat) words="$common --watch" ;;
-    shutdown) words="$common --reboot --force --wait --message" ;;
+    shutdown) words="$common --reboot --hibernate --force --wait --message" ;;
     timesync) words="$common --sync" ;;
     snapshot-freeze) words="$common --hold --run" ;;
     kvp)

@@ -28,6 +28,8 @@ typedef enum HvctlExit {
     HVCTL_EXISTS = 16,
     HVCTL_STOPPED = 17,
     HVCTL_FILE = 18,
+    HVCTL_LOCKED = 19,
+    HVCTL_IN_PROGRESS = 20,
 } HvctlExit;
 
 typedef struct HvctlExitInfo {
@@ -47,6 +49,7 @@ typedef struct HvctlOptions {
     bool json;
     bool watch;  /* heartbeat */
     bool reboot; /* shutdown */
+    bool hibernate;
     bool force;
     bool wait;
     char *message;

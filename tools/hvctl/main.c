@@ -9,9 +9,9 @@
 #include "hvctl.h"
 
 static HvctlOptions options = {.timeout = -1, .hold = -1};
-static gboolean opt_json, opt_version, opt_watch, opt_reboot, opt_force,
-    opt_wait, opt_sync, opt_direct, opt_number, opt_dhcp, opt_overwrite,
-    opt_create_path, opt_progress;
+static gboolean opt_json, opt_version, opt_watch, opt_reboot, opt_hibernate,
+    opt_force, opt_wait, opt_sync, opt_direct, opt_number, opt_dhcp,
+    opt_overwrite, opt_create_path, opt_progress;
 
 static const GOptionEntry common_entries[] = {
     {"qmp", 0, 0, G_OPTION_ARG_FILENAME, &options.qmp,
@@ -41,6 +41,8 @@ static const GOptionEntry heartbeat_entries[] = {
 static const GOptionEntry shutdown_entries[] = {
     {"reboot", 0, 0, G_OPTION_ARG_NONE, &opt_reboot,
      "Restart instead of powering off", NULL},
+    {"hibernate", 0, 0, G_OPTION_ARG_NONE, &opt_hibernate,
+     "Write the memory to a disk before powering off", NULL},
     {"force", 0, 0, G_OPTION_ARG_NONE, &opt_force,
      "Let no application prevent it; ask again a guest that accepted", NULL},
     {"wait", 0, 0, G_OPTION_ARG_NONE, &opt_wait,
@@ -116,8 +118,8 @@ static const struct {
      true, no_entries, NULL},
     {"heartbeat", "Show whether the guest answers heartbeats.", hvctl_heartbeat,
      true, heartbeat_entries, NULL},
-    {"shutdown", "Ask the guest to power off or to restart.", hvctl_shutdown,
-     true, shutdown_entries, NULL},
+    {"shutdown", "Ask the guest to power off, to restart or to hibernate.",
+     hvctl_shutdown, true, shutdown_entries, NULL},
     {"timesync", "Show whether the guest gets the time, or set its clock.",
      hvctl_timesync, true, timesync_entries, NULL},
     {"snapshot-freeze", "Freeze the guest's file systems for a backup.",
@@ -244,6 +246,7 @@ static int run(size_t index)
     options.json = opt_json;
     options.watch = opt_watch;
     options.reboot = opt_reboot;
+    options.hibernate = opt_hibernate;
     options.force = opt_force;
     options.wait = opt_wait;
     options.sync = opt_sync;

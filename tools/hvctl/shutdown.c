@@ -20,12 +20,22 @@
 typedef struct Shutdown {
     Qmp *qmp;
     const HvctlOptions *options;
-    bool answered;   /* the guest answered, or is seen to act */
-    bool gone;       /* the guest closed the service without an answer */
-    bool off;        /* the machine is off: SHUTDOWN */
-    bool restarted;  /* RESET by the guest */
-    const char *how; /* for people: what happened in the end */
+    bool in_progress; /* was a request under way before ours? */
+    bool answered;    /* the guest answered, or is seen to act */
+    bool gone;        /* the guest closed the service without an answer */
+    bool hibernated;  /* SUSPEND_DISK */
+    bool off;         /* the machine is off: SHUTDOWN */
+    bool restarted;   /* RESET by the guest */
+    const char *how;  /* for people: what happened in the end */
 } Shutdown;
+
+/* As QMP calls it. */
+static const char *mode_name(const HvctlOptions *options)
+{
+    return options->reboot      ? "reboot"
+           : options->hibernate ? "hibernate"
+                                : "powerdown";
+}
 
 static bool fail(GError **error, HvctlExit code, const char *sentence)
 {
@@ -61,6 +71,8 @@ static bool check_service(Shutdown *s, GError **error)
                     "The guest has opened the shutdown service, but not "
                     "agreed to a version of it.");
     }
+    s->in_progress =
+        !g_strcmp0(state, "requested") || !g_strcmp0(state, "accepted");
     return true;
 }
 
@@ -73,8 +85,7 @@ static bool ask(Shutdown *s, GError **error)
 
     json_builder_begin_object(builder);
     json_builder_set_member_name(builder, "mode");
-    json_builder_add_string_value(builder,
-                                  s->options->reboot ? "reboot" : "powerdown");
+    json_builder_add_string_value(builder, mode_name(s->options));
     json_builder_set_member_name(builder, "force");
     json_builder_add_boolean_value(builder, s->options->force);
     if (s->options->message) {
@@ -99,7 +110,8 @@ static bool ask(Shutdown *s, GError **error)
                     "The guest has not opened the shutdown service.");
     }
     if (class) {
-        return fail(error, HVCTL_REFUSED, why->message);
+        return fail(error, s->in_progress ? HVCTL_IN_PROGRESS : HVCTL_REFUSED,
+                    why->message);
     }
     g_propagate_error(error, g_steal_pointer(&why));
     return false;
@@ -108,15 +120,20 @@ static bool ask(Shutdown *s, GError **error)
 static bool handle_response(Shutdown *s, JsonObject *data, GError **error)
 {
     static const struct {
-        const char *result, *sentence;
+        const char *result;
+        HvctlExit code;
+        const char *sentence;
     } refusals[] = {
-        {"not-ready", "The guest is not ready to shut down."},
-        {"in-progress", "The guest says that it is shutting down already."},
-        {"locked", "A user session in the guest is locked; --force may do."},
-        {"not-supported", "The guest does not support what was asked."},
+        {"not-ready", HVCTL_NOT_READY, "The guest is not ready to shut down."},
+        {"in-progress", HVCTL_IN_PROGRESS,
+         "The guest says that it is shutting down already."},
+        {"locked", HVCTL_LOCKED,
+         "A user session in the guest is locked; --force may do."},
+        {"not-supported", HVCTL_REFUSED,
+         "The guest does not support what was asked."},
     };
     const char *result = hvctl_get_string(data, "result", "unknown");
-    const char *mode = s->options->reboot ? "reboot" : "powerdown";
+    const char *mode = mode_name(s->options);
 
     if (s->answered || g_strcmp0(hvctl_get_string(data, "mode", mode), mode)) {
         return true;
@@ -138,13 +155,23 @@ static bool handle_response(Shutdown *s, JsonObject *data, GError **error)
     }
     for (size_t i = 0; i < G_N_ELEMENTS(refusals); i++) {
         if (!g_strcmp0(result, refusals[i].result)) {
-            return fail(error, HVCTL_REFUSED, refusals[i].sentence);
+            return fail(error, refusals[i].code, refusals[i].sentence);
         }
     }
     g_set_error(error, HVCTL_ERROR, HVCTL_REFUSED,
-                "The guest refused with status 0x%08" PRIx64 ".",
+                s->options->hibernate
+                    ? "The guest refused to hibernate, with status 0x%08" PRIx64
+                      "; the machine may have no ACPI state S4."
+                    : "The guest refused with status 0x%08" PRIx64 ".",
                 hvctl_get_int(data, "status", 0));
     return false;
+}
+
+static const char *restarted_instead(const Shutdown *s)
+{
+    return s->options->hibernate
+               ? "The guest restarted instead of hibernating."
+               : "The guest restarted instead of powering off.";
 }
 
 /* The machine went off: was it what was asked? */
@@ -169,12 +196,18 @@ static bool handle_off(Shutdown *s, JsonObject *data, GError **error)
         return fail(error, HVCTL_REFUSED,
                     s->options->reboot
                         ? "The guest powered off instead of restarting."
-                        : "The guest restarted instead of powering off.");
+                        : restarted_instead(s));
+    }
+    if (s->options->hibernate && !s->hibernated) {
+        return fail(error, HVCTL_REFUSED,
+                    "The guest powered off without entering ACPI state S4: it "
+                    "may not have hibernated.");
     }
     s->answered = true;
     s->how = s->options->reboot
                  ? "The guest restarted, and QEMU goes off (-no-reboot)."
-                 : "The machine is off.";
+             : s->options->hibernate ? "The guest hibernates."
+                                     : "The machine is off.";
     qmp_limit(s->qmp, GRACE);
     return true;
 }
@@ -187,8 +220,7 @@ static bool handle_reset(Shutdown *s, JsonObject *data, GError **error)
                     "shut down.");
     }
     if (!s->options->reboot) {
-        return fail(error, HVCTL_REFUSED,
-                    "The guest restarted instead of powering off.");
+        return fail(error, HVCTL_REFUSED, restarted_instead(s));
     }
     s->answered = true;
     s->restarted = true;
@@ -221,7 +253,8 @@ static bool conclude(Shutdown *s, GError *why, GError **error)
         return true;
     }
     /* A QEMU that leaves without a word is off all the same. */
-    if (ended && s->answered && s->options->wait && !s->options->reboot) {
+    if (ended && s->answered && s->options->wait && !s->options->reboot &&
+        s->options->hibernate == s->hibernated) {
         s->how = "QEMU has ended, so the machine is off.";
         return true;
     }
@@ -234,6 +267,8 @@ static bool conclude(Shutdown *s, GError *why, GError **error)
                     !s->answered ? "The guest has not answered in time."
                     : s->options->reboot
                         ? "The guest accepted, but has not restarted in time."
+                    : s->options->hibernate
+                        ? "The guest accepted, but has not hibernated in time."
                         : "The guest accepted, but has not gone off in time.");
     }
     g_propagate_error(error, g_error_copy(why));
@@ -248,6 +283,10 @@ static bool handle_event(Shutdown *s, JsonObject *event, bool *done,
 
     if (!g_strcmp0(name, "VMBUS_SHUTDOWN_RESPONSE")) {
         return handle_response(s, data, error);
+    }
+    if (!g_strcmp0(name, "SUSPEND_DISK")) {
+        s->hibernated = true;
+        return true;
     }
     if (!g_strcmp0(name, "SHUTDOWN")) {
         return handle_off(s, data, error);
@@ -292,8 +331,7 @@ static void report(const Shutdown *s)
 
         json_builder_begin_object(builder);
         json_builder_set_member_name(builder, "mode");
-        json_builder_add_string_value(
-            builder, s->options->reboot ? "reboot" : "powerdown");
+        json_builder_add_string_value(builder, mode_name(s->options));
         json_builder_set_member_name(builder, "accepted");
         json_builder_add_boolean_value(builder, TRUE);
         json_builder_set_member_name(builder, "done");
@@ -311,9 +349,15 @@ static void report(const Shutdown *s)
 int hvctl_shutdown(const HvctlOptions *options, GError **error)
 {
     double timeout = options->timeout < 0 ? DEFAULT_TIMEOUT : options->timeout;
-    g_autoptr(Qmp) qmp = qmp_connect(options->qmp, timeout, error);
-    Shutdown s = {.qmp = qmp, .options = options};
+    g_autoptr(Qmp) qmp = NULL;
+    Shutdown s = {.options = options};
 
+    if (options->reboot && options->hibernate) {
+        fail(error, HVCTL_USAGE,
+             "--reboot and --hibernate exclude each other.");
+        return HVCTL_USAGE;
+    }
+    qmp = s.qmp = qmp_connect(options->qmp, timeout, error);
     if (!qmp || !check_service(&s, error) || !ask(&s, error) ||
         !follow(&s, error)) {
         return HVCTL_BROKEN;

@@ -176,7 +176,9 @@ static void test_mode_versions(Fixture *f, const void *data)
         fake_open(&f->chan);
         fake_negotiate(&f->chan, IC_VERSION(3, 0), versions[i]);
         g_assert_cmpint(request(f, VMBUS_SHUTDOWN_HIBERNATE, false), ==,
-                        VMBUS_SHUTDOWN_NOT_SUPPORTED);
+                        VMBUS_SHUTDOWN_TOO_OLD);
+        g_assert_cmpint(request(f, VMBUS_SHUTDOWN_HIBERNATE, true), ==,
+                        VMBUS_SHUTDOWN_TOO_OLD);
         g_assert_cmpint(request(f, 3, false), ==, VMBUS_SHUTDOWN_NOT_SUPPORTED);
         g_assert_cmpuint(fake_pending(&f->chan), ==, 0);
         g_assert_cmpint(request(f, VMBUS_SHUTDOWN_REBOOT, false), ==,

@@ -6,8 +6,8 @@ import unittest
 # Exit codes.
 (DONE, BROKEN, USAGE, UNREACHABLE, NO_VMBUS, NOT_OPEN, REFUSED, TIMEOUT,
  NOT_OK, NO_KVM, DISABLED, NOT_READY, COMMAND, LOST, NOT_THAWED, NO_KEY,
- EXISTS, STOPPED, FILE) = range(19)
-EXITS = range(19)
+ EXISTS, STOPPED, FILE, LOCKED, IN_PROGRESS) = range(21)
+EXITS = range(21)
 
 
 class Case(unittest.TestCase):

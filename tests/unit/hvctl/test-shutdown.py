@@ -5,8 +5,9 @@ import json
 import time
 
 import tap
-from fake_qmp import heartbeat, serve, shutdown, vmbus
-from hvctl_case import DONE, NOT_OPEN, REFUSED, TIMEOUT, UNREACHABLE, Case
+from fake_qmp import heartbeat, hvctl, serve, shutdown, vmbus
+from hvctl_case import (DONE, IN_PROGRESS, LOCKED, NOT_OPEN, NOT_READY,
+                        REFUSED, TIMEOUT, UNREACHABLE, USAGE, Case)
 
 RESPONSE = "VMBUS_SHUTDOWN_RESPONSE"
 
@@ -83,27 +84,52 @@ class Shutdown(Asking):
         self.check(self.shutdown(after), DONE)
 
     def test_refusals(self):
-        for result, sentence in (
-                ("not-ready", "not ready"),
-                ("in-progress", "shutting down already"),
-                ("locked", "locked"),
-                ("not-supported", "does not support"),
-                ("failed", "status 0x80004005"),
-                ("gone", "closed the service before it answered"),
-                ("sulking", "status 0x80004005")):
+        for result, code, sentence in (
+                ("not-ready", NOT_READY, "not ready"),
+                ("in-progress", IN_PROGRESS, "shutting down already"),
+                ("locked", LOCKED, "locked"),
+                ("not-supported", REFUSED, "does not support"),
+                ("failed", REFUSED, "refused with status 0x80004005."),
+                ("gone", REFUSED, "closed the service before it answered"),
+                ("sulking", REFUSED, "status 0x80004005")):
             with self.subTest(result):
                 def after(peer):
                     peer.reply({})
                     peer.event(RESPONSE, mode="powerdown", result=result,
                                status=0x80004005)
                     peer.wait_closed()
-                self.check(self.shutdown(after), REFUSED, sentence)
+                self.check(self.shutdown(after), code, sentence)
 
     def test_qemu_refuses(self):
-        result = self.shutdown(
-            lambda peer: peer.error("GenericError", "A shutdown is in "
-                                    "progress already"))
-        self.check(result, REFUSED, "A shutdown is in progress already")
+        for state, code in (("ready", REFUSED), ("requested", IN_PROGRESS),
+                            ("accepted", IN_PROGRESS)):
+            result = self.shutdown(
+                lambda peer: peer.error("GenericError", "That is why."),
+                state=state)
+            self.check(result, code, "That is why.")
+
+    def test_hibernate(self):
+        result = self.shutdown(lambda peer: self.accept(peer, "hibernate"),
+                               "--hibernate", "--json")
+        self.check(result, DONE)
+        self.assertEqual(self.arguments, {"mode": "hibernate", "force": False})
+        self.assertEqual(json.loads(result.out), {
+            "mode": "hibernate", "accepted": True, "done": False,
+            "message": "The guest accepted the request and is at it."})
+
+    def test_hibernate_refused(self):
+        def after(peer):
+            peer.reply({})
+            peer.event(RESPONSE, mode="hibernate", result="failed",
+                       status=0x80004005)
+            peer.wait_closed()
+        self.check(self.shutdown(after, "--hibernate"), REFUSED,
+                   "refused to hibernate, with status 0x80004005; the machine "
+                   "may have no ACPI state S4.")
+
+    def test_hibernate_or_reboot(self):
+        result = hvctl("--qmp", "/x", "shutdown", "--reboot", "--hibernate")
+        self.check(result, USAGE, "exclude each other")
 
     def test_not_open(self):
         def script(peer):
@@ -138,13 +164,20 @@ class Shutdown(Asking):
         def restarting(peer):
             self.accept(peer, "reboot")
             peer.wait_closed()
+
+        def hibernating(peer):
+            self.accept(peer, "hibernate")
+            peer.event("SUSPEND_DISK")
+            peer.wait_closed()
         for after, args, sentence in (
                 (silent, [], "did not answer in time"),
                 (unanswered, [], "The guest has not answered in time."),
                 (accepted, ["--wait"],
                  "accepted, but has not gone off in time"),
                 (restarting, ["--wait", "--reboot"],
-                 "accepted, but has not restarted in time")):
+                 "accepted, but has not restarted in time"),
+                (hibernating, ["--wait", "--hibernate"],
+                 "accepted, but has not hibernated in time")):
             with self.subTest(sentence):
                 result = self.shutdown(after, "--timeout", "1", *args)
                 self.check(result, TIMEOUT, sentence)
@@ -160,7 +193,8 @@ class Wait(Asking):
     """shutdown --wait: acknowledged is not done."""
 
     def wait(self, after, *args, accept=True):
-        mode = "reboot" if "--reboot" in args else "powerdown"
+        mode = ("reboot" if "--reboot" in args else
+                "hibernate" if "--hibernate" in args else "powerdown")
 
         def script(peer):
             if accept:
@@ -263,6 +297,21 @@ class Wait(Asking):
         self.check(self.wait(lambda peer: None, "--reboot"), UNREACHABLE,
                    "closed the connection")
 
+    def test_hibernated(self):
+        def after(peer):
+            peer.event("SUSPEND_DISK")
+            peer.event("SHUTDOWN", guest=True, reason="guest-shutdown")
+        result = self.wait(after, "--hibernate")
+        self.check(result, DONE)
+        self.assertEqual(result.out, "The guest hibernates.\n")
+
+    def test_hibernated_without_a_word(self):
+        result = self.wait(lambda peer: peer.event("SUSPEND_DISK"),
+                           "--hibernate")
+        self.check(result, DONE)
+        self.check(self.wait(lambda peer: None, "--hibernate"), UNREACHABLE,
+                   "closed the connection")
+
     def test_something_else(self):
         off = {"guest": True, "reason": "guest-shutdown"}
         for event, data, args, sentence in (
@@ -272,6 +321,10 @@ class Wait(Asking):
                  "restarted instead of powering off"),
                 ("SHUTDOWN", off, ["--reboot"],
                  "powered off instead of restarting"),
+                ("SHUTDOWN", off, ["--hibernate"],
+                 "without entering ACPI state S4"),
+                ("RESET", {"guest": True, "reason": "guest-reset"},
+                 ["--hibernate"], "restarted instead of hibernating"),
                 ("SHUTDOWN", {"guest": True, "reason": "guest-panic"}, [],
                  "panicked"),
                 ("SHUTDOWN", {"guest": False, "reason": "host-qmp-quit"}, [],

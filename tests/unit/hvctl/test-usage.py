@@ -128,6 +128,7 @@ class Usage(Case):
                 ("hvctl timesync --s", "--sync"), ("hvctl h", "heartbeat host-check"),
                 ("hvctl --qmp x heartbeat --w", "--watch"),
                 ("hvctl shutdown --re", "--reboot"),
+                ("hvctl shutdown --hi", "--hibernate"),
                 ("hvctl status --w", "")):
             with self.subTest(words):
                 done = subprocess.run([bash, "--norc", "-c", script % words],
