@@ -54,6 +54,22 @@ void fake_signal(VmbusChannel *chan)
     }
 }
 
+static void move_queue(GQueue *to, GQueue *from)
+{
+    gpointer packet;
+
+    while ((packet = g_queue_pop_head(from))) {
+        g_queue_push_tail(to, packet);
+    }
+}
+
+void fake_take_over(VmbusChannel *to, VmbusChannel *from)
+{
+    to->open = from->open;
+    move_queue(&to->to_guest, &from->to_guest);
+    move_queue(&to->to_host, &from->to_host);
+}
+
 VmbusRingResult vmbus_channel_receive(VmbusChannel *chan, VmbusPacket *pkt)
 {
     GBytes *bytes;

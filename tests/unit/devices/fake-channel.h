@@ -34,6 +34,8 @@ void fake_clear(VmbusChannel *chan);
 void fake_open(VmbusChannel *chan);
 void fake_close(VmbusChannel *chan);
 void fake_signal(VmbusChannel *chan);
+/* What is in @from's rings goes to @to, as in a migration. */
+void fake_take_over(VmbusChannel *to, VmbusChannel *from);
 
 /* Next packet to the guest, or NULL; the caller frees it. */
 GBytes *fake_pop(VmbusChannel *chan);

@@ -2,6 +2,7 @@
 /* The integration services in a saved machine, without a bus. */
 #include "devices/ic-state.h"
 #include "fake-channel.h"
+#include "item.h"
 
 #define SECOND UINT64_C(1000000000)
 
@@ -87,15 +88,6 @@ static const char *load(Side *side, const void *data, size_t len)
                     : vmbus_shutdown_load(side->sd, &side->chan, data, len);
 }
 
-static void move_queue(GQueue *from, GQueue *to)
-{
-    gpointer packet;
-
-    while ((packet = g_queue_pop_head(from))) {
-        g_queue_push_tail(to, packet);
-    }
-}
-
 /* The channel moves with its packets, and then the service. */
 static void move(Side *from, Side *to)
 {
@@ -103,10 +95,8 @@ static void move(Side *from, Side *to)
     g_autoptr(GByteArray) again = NULL;
     unsigned changes = to->changes;
 
-    to->chan.open = from->chan.open;
     to->chan.send_result = from->chan.send_result;
-    move_queue(&from->chan.to_guest, &to->chan.to_guest);
-    move_queue(&from->chan.to_host, &to->chan.to_host);
+    fake_take_over(&to->chan, &from->chan);
     g_assert_cmpstr(load(to, blob->data, blob->len), ==, NULL);
     g_assert_cmpuint(to->changes, ==, changes);
     g_assert_cmpuint(to->answers, ==, 0);
@@ -321,23 +311,6 @@ static void test_shutdown_no_room(void)
 
 /* Refusals */
 
-/* The place of the value of the number with @tag, at the level of @data. */
-static uint8_t *find(uint8_t *data, size_t len, uint16_t tag, uint32_t *size)
-{
-    while (len) {
-        VmbusBlobItemHead head;
-
-        memcpy(&head, data, sizeof(head));
-        if (head.tag == tag) {
-            *size = head.len;
-            return data + sizeof(head);
-        }
-        data += sizeof(head) + head.len;
-        len -= sizeof(head) + head.len;
-    }
-    g_assert_not_reached();
-}
-
 typedef struct Damage {
     bool heartbeat;
     int inner; /* tag inside the port, or -1 */
@@ -388,9 +361,9 @@ static void test_damaged(gconstpointer data)
     at = blob->data + sizeof(VmbusBlobHead);
     size = blob->len - sizeof(VmbusBlobHead);
     if (damage->inner >= 0) {
-        at = find(at, size, damage->inner, &size);
+        at = item_find(at, size, damage->inner, &size);
     }
-    at = find(at, size, damage->tag, &size);
+    at = item_find(at, size, damage->tag, &size);
     g_assert_cmpuint(size, >=, sizeof(damage->value));
     memcpy(at, &damage->value, sizeof(damage->value));
     set_up(&there, damage->heartbeat, SECOND);

@@ -8,6 +8,7 @@
 #include "devices/kvp.h"
 #include "fake-channel.h"
 #include "golden.h"
+#include "item.h"
 
 #define SECOND UINT64_C(1000000000)
 
@@ -97,24 +98,13 @@ static const char *load(Side *side, const void *data, size_t len)
                      : vmbus_fcopy_load(side->fc, &side->chan, data, len);
 }
 
-static void move_queue(GQueue *from, GQueue *to)
-{
-    gpointer packet;
-
-    while ((packet = g_queue_pop_head(from))) {
-        g_queue_push_tail(to, packet);
-    }
-}
-
 /* The channel moves with its packets, and then the service. */
 static void move(Side *from, Side *to)
 {
     g_autoptr(GByteArray) blob = save(from);
     g_autoptr(GByteArray) again = NULL;
 
-    to->chan.open = from->chan.open;
-    move_queue(&from->chan.to_guest, &to->chan.to_guest);
-    move_queue(&from->chan.to_host, &to->chan.to_host);
+    fake_take_over(&to->chan, &from->chan);
     g_assert_cmpstr(load(to, blob->data, blob->len), ==, NULL);
     g_assert_cmpuint(to->changes, ==, 0);
     again = save(to);
@@ -395,22 +385,6 @@ static void test_fcopy_over(void)
 
 /* Refusals */
 
-static uint8_t *find(uint8_t *data, size_t len, uint16_t tag, uint32_t *size)
-{
-    while (len) {
-        VmbusBlobItemHead head;
-
-        memcpy(&head, data, sizeof(head));
-        if (head.tag == tag) {
-            *size = head.len;
-            return data + sizeof(head);
-        }
-        data += sizeof(head) + head.len;
-        len -= sizeof(head) + head.len;
-    }
-    g_assert_not_reached();
-}
-
 static const struct {
     bool kvp;
     int inner;
@@ -448,9 +422,9 @@ static void test_damaged(gconstpointer data)
     at = blob->data + sizeof(VmbusBlobHead);
     size = blob->len - sizeof(VmbusBlobHead);
     if (damages[i].inner >= 0) {
-        at = find(at, size, damages[i].inner, &size);
+        at = item_find(at, size, damages[i].inner, &size);
     }
-    at = find(at, size, damages[i].tag, &size);
+    at = item_find(at, size, damages[i].tag, &size);
     memcpy(at, &damages[i].value, sizeof(uint64_t));
     set_up(&there, damages[i].kvp);
     there.chan.open = true;

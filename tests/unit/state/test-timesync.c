@@ -6,6 +6,7 @@
 #include "devices/ic-state.h"
 #include "fake-channel.h"
 #include "golden.h"
+#include "item.h"
 
 #define SECOND UINT64_C(1000000000)
 
@@ -209,16 +210,6 @@ static const Case cases[] = {
     {"timesync-old", old, offset_is_kept},
 };
 
-static void take_channel(Side *from, Side *to)
-{
-    gpointer packet;
-
-    to->chan.open = from->chan.open;
-    while ((packet = g_queue_pop_head(&from->chan.to_guest))) {
-        g_queue_push_tail(&to->chan.to_guest, packet);
-    }
-}
-
 static const char *load(Side *side, const void *data, size_t len)
 {
     return vmbus_timesync_load(side->ts, &side->chan, data, len);
@@ -240,7 +231,7 @@ static void test_golden(gconstpointer data)
 
     set_up(&there, 5000 * SECOND);
     vmbus_timesync_set_running(there.ts, false);
-    take_channel(&here, &there);
+    fake_take_over(&there.chan, &here.chan);
     g_assert_cmpstr(load(&there, golden->data, golden->len), ==, NULL);
     g_assert_cmpuint(there.changes + there.synced, ==, 0);
     g_assert_cmpuint(there.wake, ==, UINT64_MAX);
@@ -270,22 +261,6 @@ static const Damage damages[] = {
     {syncing, 0, 4, true},    /* no such request */
 };
 
-static uint8_t *find(uint8_t *data, size_t len, uint16_t tag, uint32_t *size)
-{
-    while (len) {
-        VmbusBlobItemHead head;
-
-        memcpy(&head, data, sizeof(head));
-        if (head.tag == tag) {
-            *size = head.len;
-            return data + sizeof(head);
-        }
-        data += sizeof(head) + head.len;
-        len -= sizeof(head) + head.len;
-    }
-    g_assert_not_reached();
-}
-
 static void test_damaged(gconstpointer data)
 {
     const Damage *damage = data;
@@ -302,10 +277,10 @@ static void test_damaged(gconstpointer data)
     at = blob->data + sizeof(VmbusBlobHead);
     size = blob->len - sizeof(VmbusBlobHead);
     if (damage->cookie) {
-        at = find(at, size, IC_STATE_PORT, &size);
-        at = find(at, size, 32, &size) + 8;
+        at = item_find(at, size, IC_STATE_PORT, &size);
+        at = item_find(at, size, 32, &size) + 8;
     } else {
-        at = find(at, size, damage->tag, &size);
+        at = item_find(at, size, damage->tag, &size);
     }
     memcpy(at, &damage->value, sizeof(damage->value));
     set_up(&there, THEN);

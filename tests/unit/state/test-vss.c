@@ -5,6 +5,7 @@
  */
 #include "devices/ic-state.h"
 #include "golden.h"
+#include "item.h"
 #include "vss-fixture.h"
 
 /* The states: what the guest and the host have done until then. */
@@ -174,17 +175,6 @@ static const Case cases[] = {
     {"vss-muted", muted, is_thawed_when_back},
 };
 
-/* The guest's end of the channel goes with its memory. */
-static void take_channel(VssFixture *from, VssFixture *to)
-{
-    gpointer packet;
-
-    to->chan.open = from->chan.open;
-    while ((packet = g_queue_pop_head(&from->chan.to_guest))) {
-        g_queue_push_tail(&to->chan.to_guest, packet);
-    }
-}
-
 static const char *load(VssFixture *f, const void *data, size_t len)
 {
     return vmbus_vss_load(f->vss, &f->chan, data, len);
@@ -208,7 +198,7 @@ static void test_golden(gconstpointer data)
     vss_setup(&there, NULL);
     there.now = 7 * SECOND; /* another machine's clock */
     vmbus_vss_set_running(there.vss, false);
-    take_channel(&here, &there);
+    fake_take_over(&there.chan, &here.chan);
     g_assert_cmpstr(load(&there, golden->data, golden->len), ==, NULL);
     g_assert_cmpuint(there.changes, ==, 0);
     again = vmbus_vss_save(there.vss);
@@ -249,22 +239,6 @@ static const Damage damages[] = {
     {freezing, 4, 1, false},                     /* the same, seen from there */
 };
 
-static uint8_t *find(uint8_t *data, size_t len, uint16_t tag, uint32_t *size)
-{
-    while (len) {
-        VmbusBlobItemHead head;
-
-        memcpy(&head, data, sizeof(head));
-        if (head.tag == tag) {
-            *size = head.len;
-            return data + sizeof(head);
-        }
-        data += sizeof(head) + head.len;
-        len -= sizeof(head) + head.len;
-    }
-    g_assert_not_reached();
-}
-
 static void test_damaged(gconstpointer data)
 {
     const Damage *damage = data;
@@ -281,10 +255,10 @@ static void test_damaged(gconstpointer data)
     at = blob->data + sizeof(VmbusBlobHead);
     size = blob->len - sizeof(VmbusBlobHead);
     if (damage->cookie) {
-        at = find(at, size, IC_STATE_PORT, &size);
-        at = find(at, size, 32, &size) + 8;
+        at = item_find(at, size, IC_STATE_PORT, &size);
+        at = item_find(at, size, 32, &size) + 8;
     } else {
-        at = find(at, size, damage->tag, &size);
+        at = item_find(at, size, damage->tag, &size);
     }
     memcpy(at, &damage->value, sizeof(damage->value));
     vss_setup(&there, NULL);
