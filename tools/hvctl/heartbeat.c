@@ -5,23 +5,9 @@
 
 #include "json.h"
 #include "qmp.h"
+#include "service.h"
 
 #define DEFAULT_TIMEOUT 10
-
-static JsonObject *find_heartbeat(JsonObject *info)
-{
-    JsonArray *devices = hvctl_get_array(info, "devices");
-    JsonObject *device;
-
-    for (unsigned i = 0; (device = hvctl_array_object(devices, i)); i++) {
-        JsonObject *heartbeat = hvctl_get_object(device, "heartbeat");
-
-        if (heartbeat) {
-            return heartbeat;
-        }
-    }
-    return NULL;
-}
 
 static void print_as_json(JsonObject *heartbeat)
 {
@@ -185,7 +171,7 @@ int hvctl_heartbeat(const HvctlOptions *options, GError **error)
     if (!info) {
         return HVCTL_BROKEN;
     }
-    heartbeat = find_heartbeat(info);
+    heartbeat = service_find(info, "heartbeat");
     if (!heartbeat) {
         g_set_error(error, HVCTL_ERROR, HVCTL_NO_VMBUS,
                     "The machine at %s has no hv-heartbeat device.",

@@ -11,6 +11,21 @@ int service_fail(GError **error, HvctlExit code, const char *sentence)
     return code;
 }
 
+JsonObject *service_find(JsonObject *info, const char *name)
+{
+    JsonArray *devices = hvctl_get_array(info, "devices");
+    JsonObject *device;
+
+    for (unsigned i = 0; (device = hvctl_array_object(devices, i)); i++) {
+        JsonObject *service = hvctl_get_object(device, name);
+
+        if (service) {
+            return service;
+        }
+    }
+    return NULL;
+}
+
 JsonObject *service_execute(Qmp *qmp, const char *device, const char *service,
                             const char *command, JsonNode *arguments,
                             GError **error)

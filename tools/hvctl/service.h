@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* What the commands for key-value exchange and file copy share. */
+/* What the commands for the guest's services share. */
 #ifndef HVCTL_SERVICE_H
 #define HVCTL_SERVICE_H
 
@@ -7,6 +7,11 @@
 
 /* Sets *@error, and returns @code. */
 int service_fail(GError **error, HvctlExit code, const char *sentence);
+/*
+ * What query-vmbus, whose answer is @info, tells of a service, by the name of
+ * its member; NULL if no device has it.  Borrowed.
+ */
+JsonObject *service_find(JsonObject *info, const char *name);
 /*
  * Runs a command of @device, such as "hv-kvp"; @service names what it has for
  * people.  Returns the answer, an object that the caller unrefs, or NULL with

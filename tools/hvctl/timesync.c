@@ -5,29 +5,9 @@
 
 #include "json.h"
 #include "qmp.h"
+#include "service.h"
 
 #define DEFAULT_TIMEOUT 10
-
-static int fail(GError **error, HvctlExit code, const char *sentence)
-{
-    g_set_error_literal(error, HVCTL_ERROR, code, sentence);
-    return code;
-}
-
-static JsonObject *find_service(JsonObject *info)
-{
-    JsonArray *devices = hvctl_get_array(info, "devices");
-    JsonObject *device;
-
-    for (unsigned i = 0; (device = hvctl_array_object(devices, i)); i++) {
-        JsonObject *service = hvctl_get_object(device, "timesync");
-
-        if (service) {
-            return service;
-        }
-    }
-    return NULL;
-}
 
 static void print_as_json(JsonObject *service)
 {
@@ -63,15 +43,15 @@ static void print_as_text(JsonObject *service)
 static int show(const HvctlOptions *options, Qmp *qmp, GError **error)
 {
     g_autoptr(JsonObject) info = qmp_query_vmbus(qmp, error);
-    JsonObject *service = info ? find_service(info) : NULL;
+    JsonObject *service = info ? service_find(info, "timesync") : NULL;
     const char *state;
 
     if (!info) {
         return HVCTL_BROKEN;
     }
     if (!service) {
-        return fail(error, HVCTL_NO_VMBUS,
-                    "The machine has no hv-timesync device.");
+        return service_fail(error, HVCTL_NO_VMBUS,
+                            "The machine has no hv-timesync device.");
     }
     if (options->json) {
         print_as_json(service);
@@ -83,12 +63,13 @@ static int show(const HvctlOptions *options, Qmp *qmp, GError **error)
         return HVCTL_DONE;
     }
     if (!g_strcmp0(state, "closed")) {
-        return fail(error, HVCTL_NOT_OPEN,
-                    "The guest has not opened the time synchronization "
-                    "service.");
+        return service_fail(error, HVCTL_NOT_OPEN,
+                            "The guest has not opened the time synchronization "
+                            "service.");
     }
-    return fail(error, HVCTL_NOT_READY,
-                "The guest's time synchronization service is not ready.");
+    return service_fail(
+        error, HVCTL_NOT_READY,
+        "The guest's time synchronization service is not ready.");
 }
 
 static int ask(Qmp *qmp, GError **error)
@@ -105,13 +86,13 @@ static int ask(Qmp *qmp, GError **error)
     }
     if (!g_strcmp0(class, "CommandNotFound") ||
         !g_strcmp0(class, "DeviceNotFound")) {
-        return fail(error, HVCTL_NO_VMBUS,
-                    "The machine has no hv-timesync device.");
+        return service_fail(error, HVCTL_NO_VMBUS,
+                            "The machine has no hv-timesync device.");
     }
     if (!g_strcmp0(class, "DeviceNotActive")) {
-        return fail(error, HVCTL_NOT_OPEN,
-                    "The guest has not opened the time synchronization "
-                    "service, or it is not ready yet.");
+        return service_fail(error, HVCTL_NOT_OPEN,
+                            "The guest has not opened the time synchronization "
+                            "service, or it is not ready yet.");
     }
     g_propagate_error(error, g_steal_pointer(&why));
     return HVCTL_BROKEN;
@@ -128,8 +109,8 @@ static int wait_answer(Qmp *qmp, GError **error)
         if (!event) {
             if (!qmp_ended(qmp) &&
                 g_error_matches(why, HVCTL_ERROR, HVCTL_TIMEOUT)) {
-                return fail(error, HVCTL_TIMEOUT,
-                            "The guest has not answered in time.");
+                return service_fail(error, HVCTL_TIMEOUT,
+                                    "The guest has not answered in time.");
             }
             g_propagate_error(error, g_steal_pointer(&why));
             return HVCTL_BROKEN;
@@ -142,8 +123,9 @@ static int wait_answer(Qmp *qmp, GError **error)
             return HVCTL_DONE;
         }
         if (!g_strcmp0(result, "gone")) {
-            return fail(error, HVCTL_REFUSED,
-                        "The guest closed the service before it answered.");
+            return service_fail(
+                error, HVCTL_REFUSED,
+                "The guest closed the service before it answered.");
         }
         g_set_error(error, HVCTL_ERROR, HVCTL_REFUSED,
                     "The guest refused with status 0x%08" PRIx64 ".",

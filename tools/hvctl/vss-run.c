@@ -15,6 +15,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "service.h"
+
 /* What a single call to QEMU may take while the guest is frozen. */
 #define CALL_TIMEOUT 5
 /* What the guest may take to thaw, and a command to end when told so. */
@@ -169,9 +171,9 @@ static int judge(const Run *run, int thaw, GError *why, GError **error)
         return thaw;
     }
     if (run->lost) {
-        return vss_fail(error, HVCTL_LOST,
-                        "The freeze did not last until the command ended: "
-                        "what the command made is not to be trusted.");
+        return service_fail(error, HVCTL_LOST,
+                            "The freeze did not last until the command ended: "
+                            "what the command made is not to be trusted.");
     }
     if (thaw != HVCTL_DONE) {
         g_propagate_error(error, g_error_copy(why));

@@ -6,55 +6,16 @@
 #include <stdio.h>
 
 #include "json.h"
+#include "service.h"
 
 #define DEFAULT_TIMEOUT 10
 /* The host ends a freeze in time; more than this beyond it is a hang. */
 #define GRACE 5
 
-int vss_fail(GError **error, HvctlExit code, const char *sentence)
+static JsonObject *execute(Qmp *qmp, const char *command, JsonNode *arguments,
+                           GError **error)
 {
-    g_set_error_literal(error, HVCTL_ERROR, code, sentence);
-    return code;
-}
-
-/* What an error of QEMU means for a command of the service. */
-static int explain(const char *class, GError *why, GError **error)
-{
-    if (!g_strcmp0(class, "CommandNotFound") ||
-        !g_strcmp0(class, "DeviceNotFound")) {
-        g_error_free(why);
-        return vss_fail(error, HVCTL_NO_VMBUS,
-                        "The machine has no hv-vss device.");
-    }
-    if (!g_strcmp0(class, "DeviceNotActive")) {
-        g_error_free(why);
-        return vss_fail(error, HVCTL_NOT_OPEN,
-                        "The guest has not opened the backup service.");
-    }
-    if (class) {
-        why->code = HVCTL_REFUSED;
-    }
-    g_propagate_error(error, why);
-    return HVCTL_REFUSED;
-}
-
-static JsonObject *query(Qmp *qmp, GError **error)
-{
-    g_autoptr(JsonNode) result = NULL;
-    const char *class = NULL;
-    GError *why = NULL;
-
-    result = qmp_execute(qmp, "query-vmbus-vss", NULL, &class, &why);
-    if (!result) {
-        explain(class, why, error);
-        return NULL;
-    }
-    if (!JSON_NODE_HOLDS_OBJECT(result)) {
-        vss_fail(error, HVCTL_BROKEN,
-                 "QEMU's answer to query-vmbus-vss is no object.");
-        return NULL;
-    }
-    return json_object_ref(json_node_get_object(result));
+    return service_execute(qmp, "hv-vss", "backup", command, arguments, error);
 }
 
 static int judge_service(JsonObject *info, GError **error)
@@ -76,7 +37,7 @@ static int judge_service(JsonObject *info, GError **error)
 
     for (size_t i = 0; i < G_N_ELEMENTS(table); i++) {
         if (!g_strcmp0(service, table[i].service)) {
-            return vss_fail(error, table[i].code, table[i].sentence);
+            return service_fail(error, table[i].code, table[i].sentence);
         }
     }
     return HVCTL_DONE;
@@ -125,7 +86,8 @@ int hvctl_vss_status(const HvctlOptions *options, GError **error)
 {
     double timeout = options->timeout < 0 ? DEFAULT_TIMEOUT : options->timeout;
     g_autoptr(Qmp) qmp = qmp_connect(options->qmp, timeout, error);
-    g_autoptr(JsonObject) info = qmp ? query(qmp, error) : NULL;
+    g_autoptr(JsonObject) info =
+        qmp ? execute(qmp, "query-vmbus-vss", NULL, error) : NULL;
 
     if (!info) {
         return HVCTL_BROKEN;
@@ -171,7 +133,7 @@ static int judge_reason(JsonObject *data, GError **error)
 
     for (size_t i = 0; i < G_N_ELEMENTS(table); i++) {
         if (!g_strcmp0(reason, table[i].reason)) {
-            return vss_fail(error, table[i].code, table[i].sentence);
+            return service_fail(error, table[i].code, table[i].sentence);
         }
     }
     g_set_error(error, HVCTL_ERROR, HVCTL_REFUSED,
@@ -223,9 +185,10 @@ static int wait_frozen(Qmp *qmp, int64_t job, GError **error)
         if (!data) {
             if (!qmp_ended(qmp) &&
                 g_error_matches(why, HVCTL_ERROR, HVCTL_TIMEOUT)) {
-                return vss_fail(error, HVCTL_TIMEOUT,
-                                "QEMU has not told in time whether the guest "
-                                "is frozen.");
+                return service_fail(
+                    error, HVCTL_TIMEOUT,
+                    "QEMU has not told in time whether the guest "
+                    "is frozen.");
             }
             g_propagate_error(error, g_steal_pointer(&why));
             return HVCTL_BROKEN;
@@ -245,10 +208,8 @@ static int wait_frozen(Qmp *qmp, int64_t job, GError **error)
 int vss_freeze(Qmp *qmp, double hold, double timeout, int64_t *job,
                GError **error)
 {
-    g_autoptr(JsonObject) info = query(qmp, error);
-    g_autoptr(JsonNode) result = NULL;
-    const char *class = NULL;
-    GError *why = NULL;
+    g_autoptr(JsonObject) info = execute(qmp, "query-vmbus-vss", NULL, error);
+    g_autoptr(JsonObject) started = NULL;
     int code;
 
     if (!info) {
@@ -258,17 +219,15 @@ int vss_freeze(Qmp *qmp, double hold, double timeout, int64_t *job,
     if (code != HVCTL_DONE) {
         return code;
     }
-    result = qmp_execute(qmp, "vmbus-vss-freeze",
-                         freeze_arguments(hold, timeout), &class, &why);
-    if (!result) {
-        return explain(class, why, error);
+    started = execute(qmp, "vmbus-vss-freeze", freeze_arguments(hold, timeout),
+                      error);
+    if (!started) {
+        return HVCTL_REFUSED;
     }
-    *job = JSON_NODE_HOLDS_OBJECT(result)
-               ? hvctl_get_int(json_node_get_object(result), "job", -1)
-               : -1;
+    *job = hvctl_get_int(started, "job", -1);
     if (*job < 0) {
-        return vss_fail(error, HVCTL_BROKEN,
-                        "QEMU's answer to vmbus-vss-freeze has no job.");
+        return service_fail(error, HVCTL_BROKEN,
+                            "QEMU's answer to vmbus-vss-freeze has no job.");
     }
     return wait_frozen(qmp, *job, error);
 }
@@ -299,9 +258,10 @@ static int wait_thawed(Qmp *qmp, GError **error)
         if (!data) {
             if (!qmp_ended(qmp) &&
                 g_error_matches(why, HVCTL_ERROR, HVCTL_TIMEOUT)) {
-                return vss_fail(error, HVCTL_NOT_THAWED,
-                                "The guest has not confirmed in time that it "
-                                "thawed; the host goes on asking it.");
+                return service_fail(
+                    error, HVCTL_NOT_THAWED,
+                    "The guest has not confirmed in time that it "
+                    "thawed; the host goes on asking it.");
             }
             g_propagate_error(error, g_steal_pointer(&why));
             return HVCTL_BROKEN;
@@ -313,14 +273,14 @@ static int wait_thawed(Qmp *qmp, GError **error)
             continue;
         }
         if (!g_strcmp0(reason, "not-thawed")) {
-            return vss_fail(error, HVCTL_REFUSED,
-                            "The guest refused to thaw; QEMU knows of no "
-                            "freeze.");
+            return service_fail(error, HVCTL_REFUSED,
+                                "The guest refused to thaw; QEMU knows of no "
+                                "freeze.");
         }
         if (!g_strcmp0(reason, "gone")) {
-            return vss_fail(error, HVCTL_NOT_THAWED,
-                            "The guest closed the backup service before it "
-                            "thawed; the host thaws it when it is back.");
+            return service_fail(error, HVCTL_NOT_THAWED,
+                                "The guest closed the backup service before it "
+                                "thawed; the host thaws it when it is back.");
         }
         return HVCTL_DONE;
     }
@@ -328,15 +288,13 @@ static int wait_thawed(Qmp *qmp, GError **error)
 
 int vss_thaw(Qmp *qmp, GError **error)
 {
-    g_autoptr(JsonNode) result = NULL;
-    const char *class = NULL;
-    GError *why = NULL;
+    g_autoptr(JsonObject) result = NULL;
 
     /* What happened before we asked is no answer to it. */
     qmp_drop_events(qmp, "VMBUS_VSS_CHANGE");
-    result = qmp_execute(qmp, "vmbus-vss-thaw", NULL, &class, &why);
+    result = execute(qmp, "vmbus-vss-thaw", NULL, error);
     if (!result) {
-        return explain(class, why, error);
+        return HVCTL_REFUSED;
     }
     return wait_thawed(qmp, error);
 }
@@ -368,13 +326,13 @@ static void print_result(const HvctlOptions *options, const char *state,
 static int check_times(double hold, double timeout, GError **error)
 {
     if (!(hold >= 0.001 && hold <= 86400)) {
-        return vss_fail(error, HVCTL_USAGE,
-                        "--hold is given as seconds, from 0.001 to 86400.");
+        return service_fail(error, HVCTL_USAGE,
+                            "--hold is given as seconds, from 0.001 to 86400.");
     }
     if (!(timeout >= 0.001 && timeout <= 900)) {
-        return vss_fail(error, HVCTL_USAGE,
-                        "--timeout of a freeze is given as seconds, from "
-                        "0.001 to 900.");
+        return service_fail(error, HVCTL_USAGE,
+                            "--timeout of a freeze is given as seconds, from "
+                            "0.001 to 900.");
     }
     return HVCTL_DONE;
 }

@@ -8,8 +8,6 @@
 #define VSS_DEFAULT_HOLD    10
 #define VSS_DEFAULT_TIMEOUT 60
 
-/* Sets *@error, and returns @code. */
-int vss_fail(GError **error, HvctlExit code, const char *sentence);
 /* Freezes the guest; HVCTL_DONE, with *@job, or an exit code with *@error. */
 int vss_freeze(Qmp *qmp, double hold, double timeout, int64_t *job,
                GError **error);
