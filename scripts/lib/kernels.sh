@@ -170,8 +170,10 @@ backup_prepare() { # VERSION...
     package_files "$(host_suite)" hyperv-daemons
     mapfile -t arguments < <(guest_modules)
     arguments+=(--module virtio_pci --module virtio_blk --module ext4
-        --module crc32c_generic
+        --module crc32c_generic --spare-module dummy
         --program "/sbin/hv_vss_daemon=$PACKAGE_DIR/usr/sbin/hv_vss_daemon"
+        --program "/sbin/hv_kvp_daemon=$PACKAGE_DIR/usr/sbin/hv_kvp_daemon"
+        --tree "/usr/libexec/hypervkvpd=$TOP/scripts/guest/hypervkvpd"
         --file "/bin/write-sequence=$OUT/guest/bin/write-sequence"
         --file "/sbin/hv-vss-agent=$OUT/guest/bin/hv-vss-agent")
     for version in "$@"; do

@@ -22,6 +22,7 @@ FOLDERS = {
     'qemu/machine': 'hw/vmbus/machine',
     'qemu/machine/include': 'include',
     'qemu/qapi': 'qapi',
+    'tests/unit/machine': 'tests/vmbus',
 }
 # These describe the whole of hw/vmbus to QEMU's build.
 TOP_FILES = ('meson.build', 'Kconfig', 'trace-events')

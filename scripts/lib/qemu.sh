@@ -13,7 +13,12 @@ QEMU_VERSION=10.0
 
 qemu_programs() { # FLAVOUR
     echo qemu-system-x86_64
-    [[ $1 == asan ]] || echo qemu-img
+    if [[ $1 == asan ]]; then
+        printf 'tests/vmbus/%s\n' test-agent test-agent-commands \
+            test-agent-kvp test-agent-noise
+    else
+        echo qemu-img
+    fi
 }
 
 qemu_output() { # FLAVOUR
@@ -131,7 +136,7 @@ qemu_build_locked() { # FLAVOUR DIR
         nice ninja -C "$build" "${programs[@]}"
     for program in "${programs[@]}"; do
         install_if_changed "$build/$program" \
-            "$(qemu_output "$flavour")/$program"
+            "$(qemu_output "$flavour")/${program##*/}"
     done
 }
 
