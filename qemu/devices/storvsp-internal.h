@@ -59,6 +59,7 @@ struct StorVsp {
     void *opaque;
     gint pauses;           /* atomic */
     gint enumerate;        /* atomic: ENUMERATE_BUS is to be sent */
+    gint asked;            /* atomic: a SCSI request came since it opened */
     gint phase;            /* atomic; the primary channel writes it */
     gint version;          /* likewise; 0 before it is agreed */
     uint16_t subchannels;  /* that the guest was offered, or soon is */

@@ -237,6 +237,17 @@ static StorItem *make_item(StorChannel *ch, StorCall *call, uint32_t pages)
     return item;
 }
 
+/* The guest looks at its units: from now on it can be told to look again. */
+static void note_asked(StorVsp *vsp)
+{
+    if (!g_atomic_int_get(&vsp->asked)) {
+        g_atomic_int_set(&vsp->asked, 1);
+        if (g_atomic_int_get(&vsp->enumerate)) {
+            vsp->ops->run_later(vsp->opaque, &vsp->channels[0]);
+        }
+    }
+}
+
 const char *stor_execute_srb(StorChannel *ch, StorCall *call)
 {
     const char *why = validate_srb(ch, &call->in.srb);
@@ -252,6 +263,7 @@ const char *stor_execute_srb(StorChannel *ch, StorCall *call)
         stor_refuse_srb(call);
         return why;
     }
+    note_asked(ch->vsp);
     item = make_item(ch, call, pages);
     call->later = true;
     stor_count(&ch->requests);

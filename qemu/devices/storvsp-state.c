@@ -26,6 +26,7 @@ typedef struct SavedVsp {
     uint16_t subchannels;
     uint8_t enumerate;
     uint64_t enumerations;
+    uint8_t asked;
 } SavedVsp;
 
 typedef struct SavedChannel {
@@ -55,6 +56,7 @@ static const VmbusBlobField vsp_fields[] = {
     V(3, subchannels, STOR_MAX_CHANNELS - 1),
     V(4, enumerate, 1),
     V(5, enumerations, UINT64_MAX),
+    V(6, asked, 1),
 };
 
 #define C(tag, member, max) VMBUS_BLOB_FIELD(tag, SavedChannel, member, max)
@@ -158,6 +160,7 @@ GByteArray *storvsp_save(const StorVsp *vsp)
         .subchannels = vsp->subchannels,
         .enumerate = g_atomic_int_get(&vsp->enumerate),
         .enumerations = vsp->enumerations,
+        .asked = g_atomic_int_get(&vsp->asked),
     };
 
     vmbus_blob_put_fields(blob, vsp_fields, G_N_ELEMENTS(vsp_fields), &saved);
@@ -469,6 +472,7 @@ const char *storvsp_load(StorVsp *vsp, VmbusChannel *chan, const void *data,
     vsp->subchannels = saved.subchannels;
     vsp->enumerations = saved.enumerations;
     g_atomic_int_set(&vsp->enumerate, saved.enumerate);
+    g_atomic_int_set(&vsp->asked, saved.asked);
     g_atomic_int_set(&vsp->version, saved.version);
     g_atomic_int_set(&vsp->phase, saved.phase);
     return NULL;

@@ -109,12 +109,17 @@ bool stor_send(StorChannel *ch, uint16_t type, const StorAnswer *answer)
     }
 }
 
+/*
+ * Not before the first request: Linux 6.1's storvsc_probe() makes the queue for
+ * the work after initialization, and dies of an ENUMERATE_BUS in between.
+ */
 static bool send_enumerate(StorChannel *ch)
 {
     StorVsp *vsp = ch->vsp;
     StorAnswer answer = {.len = stor_packet_size(vsp)};
 
     if (ch->index || stor_phase(vsp) != STOR_READY ||
+        !g_atomic_int_get(&vsp->asked) ||
         !g_atomic_int_compare_and_exchange(&vsp->enumerate, 1, 0)) {
         return true;
     }
@@ -401,6 +406,7 @@ static bool channel_open(VmbusChannel *chan, void *opaque)
     if (!index) {
         vsp->subchannels = 0;
         g_atomic_int_set(&vsp->version, 0);
+        g_atomic_int_set(&vsp->asked, 0);
         g_atomic_int_set(&vsp->phase, STOR_OPEN);
     }
     return true;

@@ -104,7 +104,7 @@ typedef struct StorVspOps {
                               uint16_t count);
     /*
      * Call storvsp_run() for @channel soon, not in this call, on its thread.
-     * Comes from the thread of the channel, or of storvsp_enumerate() and
+     * Comes from the thread of any channel, or of storvsp_enumerate() and
      * storvsp_unpause(); one call answers all wishes before it.
      */
     void (*run_later)(void *opaque, StorChannel *channel);

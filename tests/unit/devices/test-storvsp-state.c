@@ -60,6 +60,13 @@ static void test_phases(Fixture *f, gconstpointer data)
     storvsp_enumerate(f->adapter.vsp);
     save_and_load(f, true);
     fixture_silent(f, 0);
+    g_assert_cmpuint(f->guest.enumerations, ==, 0);
+    /* What the guest was not told yet it is told on the other machine. */
+    f->adapter.at_once = true;
+    g_assert_true(fixture_io(f, 0, 1, STOR_DATA_IN, 512));
+    fixture_answer(f, 0, 1);
+    save_and_load(f, true);
+    fixture_silent(f, 0);
     g_assert_cmpuint(f->guest.enumerations, ==, 1);
 }
 
@@ -254,6 +261,7 @@ static GByteArray *make(const State *s)
     put(blob, 3, s->subchannels);
     put(blob, 4, 0);
     put(blob, 5, 0);
+    put(blob, 6, 1);
     put_channel(blob, s);
     if (s->twice) {
         put_channel(blob, s);
