@@ -43,8 +43,11 @@ struct HvDeviceClass {
     bool fixed_instanceid;
     /* Makes the engine; its result is the opaque pointer of channel_ops. */
     void *(*create)(HvDevice *dev, Error **errp);
-    /* May the device be taken from its guest?  NULL: yes. */
-    bool (*may_unplug)(HvDevice *dev, Error **errp);
+    /*
+     * device_del: calls hv_device_request_unplug(), at once or when the guest
+     * is ready for it.  NULL: at once.
+     */
+    void (*unplug_request)(HvDevice *dev);
     /* Frees the engine; its channel is gone. */
     void (*destroy)(HvDevice *dev);
     /* The engine's state, which the caller unrefs; and back: NULL, or a static
@@ -71,7 +74,7 @@ HvBridge *hv_device_bridge(HvDevice *dev);
 /* The device with the primary channel @chan, or NULL. */
 HvDevice *hv_bridge_find_device(HvBridge *bridge, const VmbusChannel *chan);
 /*
- * device_del: rescinds the device, which is unplugged when the guest lets go
+ * Rescinds the device, which is unplugged when the guest lets go
  * of it; that may be never.
  */
 void hv_device_request_unplug(HvDevice *dev);

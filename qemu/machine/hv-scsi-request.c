@@ -163,7 +163,7 @@ static void submit_to(HvScsi *s, SCSIDevice *dev, StorRequest *req)
 void hv_scsi_submit(void *opaque, StorRequest *req)
 {
     HvScsi *s = opaque;
-    SCSIDevice *dev;
+    SCSIDevice *dev = NULL;
 
     trace_hv_scsi_submit(storvsp_channel_index(req->channel), req->id,
                          req->target, req->lun, req->cdb[0], req->data_len);
@@ -171,7 +171,9 @@ void hv_scsi_submit(void *opaque, StorRequest *req)
         refuse(s, req, STOR_SRB_INVALID_REQUEST);
         return;
     }
-    dev = scsi_device_get(&s->bus, req->path, req->target, req->lun);
+    if (!qatomic_read(&s->leaving)) {
+        dev = scsi_device_get(&s->bus, req->path, req->target, req->lun);
+    }
     /* Any unit of a target tells which there are; nothing else does. */
     if (!dev || (dev->lun != req->lun && req->cdb[0] != REPORT_LUNS)) {
         answer_absent(s, req);

@@ -9,7 +9,6 @@
 #include "hw/qdev-properties.h"
 #include "hw/qdev-properties-system.h"
 #include "hw/resettable.h"
-#include "system/block-backend.h"
 #include "system/runstate.h"
 #include "hv-scsi.h"
 #include "trace/trace-hw_vmbus.h"
@@ -105,26 +104,11 @@ static void *scsi_create(HvDevice *dev, Error **errp)
     return s;
 }
 
-/*
- * When its adapter is taken away, Linux's driver waits for ever for a disk
- * whose cache it wants to flush: the disks go first, one by one.
- */
-static bool scsi_may_unplug(HvDevice *dev, Error **errp)
-{
-    BusState *bus = BUS(&HV_SCSI(dev)->bus);
-
-    if (!QTAILQ_EMPTY(&bus->children)) {
-        error_setg(errp, "hv-scsi has disks: unplug them first, and wait "
-                         "until the guest has let them go");
-        return false;
-    }
-    return true;
-}
-
 static void scsi_destroy(HvDevice *dev)
 {
     HvScsi *s = HV_SCSI(dev);
 
+    hv_scsi_stop_leaving(s);
     qemu_del_vm_change_state_handler(s->runstate_entry);
     hv_scsi_channels_cleanup(s);
     storvsp_free(s->vsp);
@@ -178,48 +162,6 @@ static void scsi_describe(HvDevice *dev, VMBusDeviceInfo *info)
     info->storage = out;
 }
 
-/* Disks that come and go */
-
-static void disk_pre_plug(HotplugHandler *handler, DeviceState *dev,
-                          Error **errp)
-{
-    SCSIDevice *disk = SCSI_DEVICE(dev);
-
-    /* As on Hyper-V: units of one target, and not targets. */
-    if (disk->id == -1) {
-        disk->id = 0;
-    }
-    disk->hba_supports_iothread = true;
-}
-
-/* Other users of a disk may keep it where it is: it works all the same. */
-static void move_disk(HvScsi *s, DeviceState *dev, AioContext *ctx)
-{
-    if (s->channels[0].ctx != qemu_get_aio_context()) {
-        blk_set_aio_context(SCSI_DEVICE(dev)->conf.blk, ctx, NULL);
-    }
-}
-
-static void disk_plug(HotplugHandler *handler, DeviceState *dev, Error **errp)
-{
-    HvScsi *s = HV_SCSI(handler);
-
-    move_disk(s, dev, s->channels[0].ctx);
-    storvsp_enumerate(s->vsp);
-}
-
-static void disk_unplug(HotplugHandler *handler, DeviceState *dev, Error **errp)
-{
-    HvScsi *s = HV_SCSI(handler);
-
-    /* No thread is about to give it a request. */
-    hv_scsi_pause(s);
-    qdev_simple_device_unplug_cb(handler, dev, errp);
-    move_disk(s, dev, qemu_get_aio_context());
-    storvsp_unpause(s->vsp);
-    storvsp_enumerate(s->vsp);
-}
-
 static const Property scsi_props[] = {
     DEFINE_PROP_UINT16("num-queues", HvScsi, num_queues, 0),
     DEFINE_PROP_UINT32("max-transfer", HvScsi, max_transfer, 512 * 1024),
@@ -241,14 +183,14 @@ static void scsi_class_init(ObjectClass *klass, void *data)
     hc->offer = &storvsp_scsi_offer;
     hc->channel_ops = &hv_scsi_channel_ops;
     hc->create = scsi_create;
-    hc->may_unplug = scsi_may_unplug;
+    hc->unplug_request = hv_scsi_leave;
     hc->destroy = scsi_destroy;
     hc->save = scsi_save;
     hc->load = scsi_load;
     hc->describe = scsi_describe;
-    hpc->pre_plug = disk_pre_plug;
-    hpc->plug = disk_plug;
-    hpc->unplug = disk_unplug;
+    hpc->pre_plug = hv_scsi_disk_pre_plug;
+    hpc->plug = hv_scsi_disk_plug;
+    hpc->unplug = hv_scsi_disk_unplug;
 }
 
 static const TypeInfo scsi_type_info = {

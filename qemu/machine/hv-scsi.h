@@ -12,6 +12,7 @@
 #define HW_VMBUS_HV_SCSI_H
 
 #include "hv-bridge.h"
+#include "hw/hotplug.h"
 #include "hw/scsi/scsi.h"
 #include "qapi/qapi-types-virtio.h"
 #include "system/iothread.h"
@@ -55,6 +56,11 @@ struct HvScsi {
     HvScsiChannel channels[STOR_MAX_CHANNELS];
     VMChangeStateEntry *runstate_entry;
     bool stopped; /* the machine; the service is paused */
+
+    bool leaving; /* atomic: an unplug was asked for, and no disk is shown */
+    QEMUTimer *leave_timer; /* NULL: it was not */
+    uint64_t leaving_requests;
+    unsigned quiet_looks;
 };
 
 /*
@@ -69,6 +75,16 @@ extern const SCSIBusInfo hv_scsi_bus_info;
 /* hv-scsi-request.c, for StorVspOps. */
 void hv_scsi_submit(void *opaque, StorRequest *req);
 void hv_scsi_cancel(void *opaque, StorRequest *req);
+
+/* hv-scsi-plug.c; in the main loop. */
+void hv_scsi_disk_pre_plug(HotplugHandler *handler, DeviceState *dev,
+                           Error **errp);
+void hv_scsi_disk_plug(HotplugHandler *handler, DeviceState *dev, Error **errp);
+void hv_scsi_disk_unplug(HotplugHandler *handler, DeviceState *dev,
+                         Error **errp);
+/* The adapter's own unplug. */
+void hv_scsi_leave(HvDevice *dev);
+void hv_scsi_stop_leaving(HvScsi *s);
 
 /* hv-scsi-channel.c; in the main loop, but for those of StorVspOps. */
 

@@ -461,10 +461,11 @@ static void bridge_unplug_request(HotplugHandler *handler, DeviceState *dev,
     HvDevice *hv = VMBUS_DEVICE(dev);
     HvDeviceClass *hc = VMBUS_DEVICE_GET_CLASS(hv);
 
-    if (hc->may_unplug && !hc->may_unplug(hv, errp)) {
-        return;
+    if (hc->unplug_request) {
+        hc->unplug_request(hv);
+    } else {
+        hv_device_request_unplug(hv);
     }
-    hv_device_request_unplug(hv);
 }
 
 static void bridge_unplug(HotplugHandler *handler, DeviceState *dev,
