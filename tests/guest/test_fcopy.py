@@ -18,7 +18,8 @@ from guestlib.qmp import QmpError
 
 DEVICES = ['-device', 'vmbus-bridge', '-device', 'hv-heartbeat',
            '-device', 'hv-shutdown', '-device', 'hv-fcopy']
-NOT_OPEN, REFUSED, TIMEOUT, EXISTS, STOPPED, FILE = 5, 6, 7, 16, 17, 18
+NO_VMBUS, NOT_OPEN, REFUSED, TIMEOUT, EXISTS, STOPPED, FILE = \
+    4, 5, 6, 7, 16, 17, 18
 ENDED = ('done', 'failed', 'cancelled')
 
 
@@ -332,6 +333,52 @@ def test_migration_during_a_copy(machine, folder, large):
     job = begin(target, file, '/tmp/moved')
     assert wait(target, job)['state'] == 'done'
     assert sum_of(target, '/tmp/moved') == hashlib.sha256(large).hexdigest()
+
+
+def unplug(guest):
+    """Until the guest has let go of the device."""
+    start = len(guest.qmp.events)
+    guest.qmp.execute('device_del', {'id': 'fcopy'})
+    guest.qmp.wait_event('DEVICE_DELETED', start=start, device='fcopy')
+
+
+def plug(guest):
+    guest.qmp.execute('device_add', {'driver': 'hv-fcopy', 'id': 'fcopy'})
+    guest.wait_vmbus('file copy ready', lambda info: service(info) == 'ready')
+    guest.run('kill $(cat /run/fcopy.pid) 2>/dev/null || true')
+    start_daemon(guest)
+
+
+def test_unplug_and_plug(machine, folder, large):
+    """With nothing under way, and in the middle of a copy, which is told; the
+    half of the file that is left can be copied over."""
+    guest = boot(machine, devices=DEVICES[:-1] + ['hv-fcopy,id=fcopy'])
+    file = write(folder, large * 16)
+    digest = hashlib.sha256(large * 16).hexdigest()
+    done = guest.hvctl('copy', file, '/tmp/first')
+    assert done.returncode == 0, done.stderr
+    unplug(guest)
+    assert guest.shell.call('[ -e /dev/vmbus/hv_fcopy ]')[0] == 1
+    done = guest.hvctl('copy', file, '/tmp/none')
+    assert done.returncode == NO_VMBUS
+    assert done.stderr == 'hvctl: The machine has no hv-fcopy device.\n'
+    plug(guest)
+    for number in range(2):
+        start = len(guest.qmp.events)
+        job = begin(guest, file, f'/tmp/half-{number}')
+        guest.qmp.wait_event('VMBUS_FCOPY_PROGRESS', start=start, job=job)
+        unplug(guest)
+        ended = guest.qmp.wait_event('VMBUS_FCOPY_CHANGE', start=start,
+                                     job=job, state='failed')
+        assert ended['data']['result'] == 'gone'
+        with pytest.raises(QmpError) as caught:
+            guest.qmp.execute('query-vmbus-fcopy', {'job': job})
+        assert caught.value.kind == 'DeviceNotFound'
+        plug(guest)
+    job = begin(guest, file, '/tmp/half-0', overwrite=True)
+    info = wait(guest, job)
+    assert info['state'] == 'done', info
+    assert sum_of(guest, '/tmp/half-0') == info['sha256'] == digest
 
 
 def test_linux_6_12_has_no_driver(machine, folder):
