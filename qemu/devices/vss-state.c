@@ -42,6 +42,9 @@ const char *vmbus_vss_reason_sentence(VmbusVssReason reason)
         [VMBUS_VSS_RESET] = "The machine was reset.",
         [VMBUS_VSS_NOT_THAWED] =
             "The guest refused to thaw; no freeze is known of.",
+        [VMBUS_VSS_LAPSED] =
+            "The guest had thawed before it was asked to; what was copied "
+            "meanwhile is not to be trusted.",
     };
 
     return (unsigned)reason < G_N_ELEMENTS(sentences) ? sentences[reason]
@@ -94,7 +97,7 @@ typedef struct SavedVss {
 #define V(tag, member, max) VMBUS_BLOB_FIELD(tag, SavedVss, member, max)
 static const VmbusBlobField vss_fields[] = {
     V(1, state, VMBUS_VSS_FAILED),
-    V(2, reason, VMBUS_VSS_NOT_THAWED),
+    V(2, reason, VMBUS_VSS_LAPSED),
     V(3, owed, 1),
     V(4, job, VSS_MAX_JOB),
     V(5, last_status, UINT32_MAX),

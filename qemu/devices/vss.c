@@ -241,12 +241,18 @@ static void frozen(VmbusVss *vss, uint32_t status)
     vmbus_vss_schedule(vss);
 }
 
+/*
+ * A guest that thawed before says so once, and there is nothing to repeat; who
+ * asked for this thaw has to hear of it.
+ */
 static void thawed(VmbusVss *vss, uint32_t status)
 {
-    if (status == IC_STATUS_OK) {
+    if (status == IC_STATUS_OK || status == IC_STATUS_NOT_HELD) {
         vss->owed = false;
         vss->thaws++;
-        if (vss->reason == VMBUS_VSS_THAWED) {
+        if (vss->reason == VMBUS_VSS_THAWED && status == IC_STATUS_NOT_HELD) {
+            set_state(vss, VMBUS_VSS_FAILED, VMBUS_VSS_LAPSED);
+        } else if (vss->reason == VMBUS_VSS_THAWED) {
             set_state(vss, VMBUS_VSS_IDLE, VMBUS_VSS_NO_REASON);
         } else {
             set_state(vss, VMBUS_VSS_FAILED, vss->reason);

@@ -47,6 +47,7 @@ typedef enum VmbusVssReason {
     VMBUS_VSS_GONE,         /* the guest closed the service */
     VMBUS_VSS_RESET,        /* the machine was reset */
     VMBUS_VSS_NOT_THAWED,   /* nothing was owed, and a thaw was refused */
+    VMBUS_VSS_LAPSED,       /* the guest thawed before it was asked to */
 } VmbusVssReason;
 
 typedef enum VmbusVssService {

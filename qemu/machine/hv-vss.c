@@ -66,6 +66,7 @@ static const VMBusVssReason qapi_reasons[] = {
     [VMBUS_VSS_GONE] = VM_BUS_VSS_REASON_GONE,
     [VMBUS_VSS_RESET] = VM_BUS_VSS_REASON_RESET,
     [VMBUS_VSS_NOT_THAWED] = VM_BUS_VSS_REASON_NOT_THAWED,
+    [VMBUS_VSS_LAPSED] = VM_BUS_VSS_REASON_LAPSED,
 };
 
 static const VMBusVssService qapi_services[] = {

@@ -15,7 +15,7 @@ const HvctlExitInfo hvctl_exits[] = {
     {HVCTL_DISABLED, "the guest has the service, but nothing in it takes part"},
     {HVCTL_NOT_READY, "the guest's service is not ready"},
     {HVCTL_COMMAND, "the command given with --run failed"},
-    {HVCTL_LOST, "the freeze ended before the command given with --run"},
+    {HVCTL_LOST, "the freeze ended before the thaw, or the command of --run"},
     {HVCTL_NOT_THAWED, "the guest has not confirmed that it thawed"},
     {HVCTL_NO_KEY, "the guest has no such key"},
     {HVCTL_EXISTS, "the guest has such a file already"},

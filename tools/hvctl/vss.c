@@ -277,6 +277,12 @@ static int wait_thawed(Qmp *qmp, GError **error)
                                 "The guest refused to thaw; QEMU knows of no "
                                 "freeze.");
         }
+        if (!g_strcmp0(reason, "lapsed")) {
+            return service_fail(error, HVCTL_LOST,
+                                "The guest is thawed, but it had thawed "
+                                "before: what was copied meanwhile is not to "
+                                "be trusted.");
+        }
         if (!g_strcmp0(reason, "gone")) {
             return service_fail(error, HVCTL_NOT_THAWED,
                                 "The guest closed the backup service before it "

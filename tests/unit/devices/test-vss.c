@@ -242,6 +242,29 @@ static void test_renew_too_late(VssFixture *f, const void *data)
                     VMBUS_VSS_NOT_FROZEN);
 }
 
+/* Its daemon ended, or somebody else thawed it: the copy is worth nothing. */
+static void test_lapsed(VssFixture *f, const void *data)
+{
+    vss_freeze_all(f);
+    vmbus_vss_thaw(f->vss, VMBUS_VSS_THAWED);
+    vss_answer(f, IC_VSS_THAW, IC_STATUS_NOT_HELD);
+    vss_assert_state(f, VMBUS_VSS_FAILED, VMBUS_VSS_LAPSED);
+    g_assert_false(vmbus_vss_owes_thaw(f->vss));
+    g_assert_cmpuint(f->wake, ==, UINT64_MAX);
+    g_assert_cmpuint(fake_pending(&f->chan), ==, 0);
+    /* A thaw that nobody asked for has a reason already. */
+    vss_freeze_all(f);
+    vss_pass(f, HOLD);
+    vss_answer(f, IC_VSS_THAW, IC_STATUS_NOT_HELD);
+    vss_assert_state(f, VMBUS_VSS_FAILED, VMBUS_VSS_HOLD_OVER);
+    g_assert_false(vmbus_vss_owes_thaw(f->vss));
+    /* The next freeze is another one. */
+    vss_freeze_all(f);
+    vmbus_vss_thaw(f->vss, VMBUS_VSS_THAWED);
+    vss_answer(f, IC_VSS_THAW, IC_STATUS_OK);
+    vss_assert_state(f, VMBUS_VSS_IDLE, VMBUS_VSS_NO_REASON);
+}
+
 /* With no freeze known of, a guest is asked to thaw all the same. */
 static void test_thaw_idle(VssFixture *f, const void *data)
 {
@@ -324,7 +347,7 @@ static void test_words(void)
         }
     }
     g_assert_null(vmbus_vss_reason_sentence(VMBUS_VSS_NO_REASON));
-    for (int i = VMBUS_VSS_DISABLED; i <= VMBUS_VSS_NOT_THAWED; i++) {
+    for (int i = VMBUS_VSS_DISABLED; i <= VMBUS_VSS_LAPSED; i++) {
         g_assert_nonnull(vmbus_vss_reason_sentence(i));
         for (int j = VMBUS_VSS_DISABLED; j < i; j++) {
             g_assert_cmpstr(vmbus_vss_reason_sentence(i), !=,
@@ -355,6 +378,7 @@ int main(int argc, char **argv)
     ADD("two", test_two, vss_setup_ready);
     ADD("renew", test_renew, vss_setup_ready);
     ADD("renew-too-late", test_renew_too_late, vss_setup_ready);
+    ADD("lapsed", test_lapsed, vss_setup_ready);
     ADD("thaw-idle", test_thaw_idle, vss_setup_ready);
     ADD("thaw-freezing", test_thaw_freezing, vss_setup_ready);
     ADD("thaw-unsent", test_thaw_unsent, vss_setup_ready);

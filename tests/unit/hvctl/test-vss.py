@@ -5,8 +5,9 @@ import json
 
 import tap
 from fake_qmp import serve, vss_info
-from hvctl_case import (BROKEN, DISABLED, DONE, NO_VMBUS, NOT_OPEN, NOT_READY,
-                        NOT_THAWED, REFUSED, TIMEOUT, UNREACHABLE, Case)
+from hvctl_case import (BROKEN, DISABLED, DONE, LOST, NO_VMBUS, NOT_OPEN,
+                        NOT_READY, NOT_THAWED, REFUSED, TIMEOUT, UNREACHABLE,
+                        Case)
 
 CHANGE = "VMBUS_VSS_CHANGE"
 
@@ -220,6 +221,11 @@ class Thaw(Case):
     def test_gone(self):
         self.check(self.thaw(self.changes(("failed", "gone"))), NOT_THAWED,
                    "when it is back")
+
+    def test_lapsed(self):
+        self.check(self.thaw(self.changes(("thawing", "thawed"),
+                                          ("failed", "lapsed"))), LOST,
+                   "not to be trusted")
 
     def test_not_confirmed(self):
         def script(peer):
