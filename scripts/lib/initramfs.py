@@ -96,16 +96,24 @@ class Modules:
         return order
 
 
-def libraries(program):
-    """(path in the guest, file) of the libraries that a program loads."""
+def libraries(program, root=None):
+    """(path in the guest, file) of the libraries that a program loads; those
+    below root are there without it."""
+    env = dict(os.environ)
+    if root:
+        env['LD_LIBRARY_PATH'] = ':'.join(
+            sorted({str(path.parent) for path in root.rglob('*.so*')}))
     out = subprocess.run(['ldd', program], capture_output=True, text=True,
-                         check=True).stdout
+                         check=True, env=env).stdout
     if 'not found' in out:
         sys.exit(f'{program} lacks libraries:\n{out}')
     for line in out.splitlines():
         found = re.search(r'(/\S+) \(0x', line)
         if found:
-            yield found.group(1), os.path.realpath(found.group(1))
+            path = pathlib.Path(found.group(1))
+            where = path.relative_to(root) if root and \
+                path.is_relative_to(root) else path
+            yield str(where), os.path.realpath(path)
 
 
 def pair(text):
@@ -135,6 +143,9 @@ def main():
                         help='the files of a directory')
     parser.add_argument('--program', action='append', type=pair, default=[],
                         help='with its shared libraries')
+    parser.add_argument('--libraries-from', type=pathlib.Path, metavar='DIR',
+                        help='look for these first below DIR, a root file '
+                             'system')
     args = parser.parse_args()
 
     archive = Archive()
@@ -156,7 +167,7 @@ def main():
                      ''.join(f'{name}\n' for name in order).encode())
     for guest, host in args.program:
         archive.file(guest, pathlib.Path(host).read_bytes(), 0o755)
-        for where, library in libraries(host):
+        for where, library in libraries(host, args.libraries_from):
             archive.file(where, pathlib.Path(library).read_bytes(), 0o755)
     for guest, host in args.file:
         path = pathlib.Path(host)

@@ -113,18 +113,75 @@ guests_prepare() {
     done
 }
 
+# tool_packages PACKAGE...: obtain programs and the libraries they need, without
+# installing them, and set TOOLS_DIR to the root where they are unpacked.
+tool_packages() {
+    local suite
+    suite=$(host_suite)
+    TOOLS_DIR=$CACHE/packages/$suite-tools-$(printf '%s\n' "$@" | sha256)
+    if [[ ! -d $TOOLS_DIR ]]; then
+        suite_setup "$suite"
+        with_lock package-tools step package-tools "downloading $*" \
+            unpack_tools "$suite" "$TOOLS_DIR" "$@"
+    fi
+}
+
+# What apt would install on a machine that has nothing.  The C library is the
+# machine's own: it has to fit its loader.
+library_packages() { # SUITE PACKAGE...
+    apt_options "$1"
+    shift
+    apt-get "${APT_OPTIONS[@]}" --simulate --no-install-recommends \
+        install "$@" | sed -n 's/^Inst \(lib[^ ]*\|zlib1g\) .*/\1/p' |
+        grep -vE '^lib(c6|gcc-s1|perl.*|python.*)$'
+}
+
+unpack_tools() { # SUITE DIR PACKAGE...
+    local suite=$1 dir=$2 new=$2.new deb packages
+    shift 2
+    [[ ! -d $dir ]] || return 0 # another process was faster
+    rm -rf "$new"
+    mkdir -p "$new/root"
+    cd "$new" || return
+    packages=$(library_packages "$suite" "$@")
+    mapfile -t packages <<<"$packages"
+    download_packages "$suite" "$@" "${packages[@]}"
+    for deb in ./*.deb; do
+        dpkg-deb --fsys-tarfile "$deb" |
+            tar -C root --no-same-owner -xf - --exclude='./usr/share'
+    done
+    mv root "$dir"
+    cd "$CACHE" || return
+    rm -rf "$new"
+}
+
 # With the storage driver, disks and CDs, and the file systems of tests, in
-# build/guest/VERSION/initramfs-storage.
+# build/guest/VERSION/initramfs-storage; and in initramfs-fio with fio, what
+# makes and checks file systems, and the drivers of other adapters.
 storage_prepare() { # VERSION...
-    local version dir arguments
+    local version dir arguments tools=() program
+    local storage=(--module sd_mod --module sr_mod --module ext4
+        --module crc32c_generic --module hv_storvsc)
+    tool_packages fio e2fsprogs xfsprogs fdisk eject sg3-utils
+    for program in usr/bin/fio sbin/mke2fs sbin/e2fsck sbin/mkfs.xfs \
+        sbin/xfs_repair sbin/sfdisk usr/bin/eject usr/bin/sg_persist; do
+        [[ -x $TOOLS_DIR/$program ]] || program=usr/$program
+        [[ -x $TOOLS_DIR/$program ]] ||
+            die "the packages of $(host_suite) have no $program"
+        tools+=(--program "/sbin/${program##*/}=$TOOLS_DIR/$program")
+    done
+    tools+=(--libraries-from "$TOOLS_DIR" --module xfs --module virtio_pci
+        --module virtio_blk --module virtio_scsi --module ahci)
     mapfile -t arguments < <(guest_modules)
     for version in "$@"; do
         dir=$OUT/guest/$version
         guest_kernel "$version"
         step "guest-$version-storage" "disks for Linux $version" \
             guest_initramfs "$version" "$dir/initramfs-storage" \
-            "${arguments[@]}" --module sd_mod --module sr_mod \
-            --module ext4 --module crc32c_generic --module hv_storvsc
+            "${arguments[@]}" "${storage[@]}"
+        step "guest-$version-fio" "disks and fio for Linux $version" \
+            guest_initramfs "$version" "$dir/initramfs-fio" \
+            "${arguments[@]}" "${storage[@]}" "${tools[@]}"
     done
 }
 

@@ -16,20 +16,21 @@ OPTIONS = {'initramfs': 'initramfs-storage'}
 # The long forms of the tests of storage.
 FULL = {'short': False, 'full': True}[
     os.environ.get('KVM_VMBUS_STORAGE', 'short')]
-# Kernels, and the processors of their guests.
-GUESTS = [('6.1', 4), ('6.12', 2)]
+# Kernels, the processors of their guests, and the adapter's IOThreads.
+GUESTS = [('6.1', 4, 2), ('6.12', 2, 1)]
+if FULL:
+    GUESTS += [('6.1', 4, 0), ('6.12', 2, 0)]
+GUEST_IDS = [f'{kernel}-{threads}' for kernel, _, threads in GUESTS]
 ADAPTER = ['-device', 'vmbus-bridge', '-device', 'hv-scsi,id=s0']
 
 
-def adapter_on(threads):
+def adapter_on(threads, **options):
     """An adapter whose channels have as many IOThreads; 0: the main loop."""
-    if not threads:
-        return ADAPTER
     names = [f'io{i}' for i in range(threads)]
-    words = {'driver': 'hv-scsi', 'id': 's0'}
+    words = {'driver': 'hv-scsi', 'id': 's0', **options}
     if threads == 1:
         words['iothread'] = names[0]
-    else:
+    elif threads:
         words['iothread-vq-mapping'] = [{'iothread': n} for n in names]
     objects = [word for n in names for word in ('-object', f'iothread,id={n}')]
     return ['-device', 'vmbus-bridge', *objects, '-device', json.dumps(words)]

@@ -1,0 +1,266 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What a Linux guest does with disks on hv-scsi: fio with verification,
+partitions and file systems, discard, write cache, throttling.
+
+KVM_VMBUS_STORAGE=full selects the long form: fio in all sizes and depths.
+"""
+import contextlib
+import os
+import struct
+import time
+
+import pytest
+
+from guestlib.fio import VERIFY, run_fio
+from guestlib.storage import (FULL, GUESTS, GUEST_IDS, MIB, adapter,
+                              adapter_on, check_end, digest, fio_options,
+                              guest_digest, image, plugged)
+
+K = 1024
+
+
+@pytest.fixture(scope='module', params=GUESTS, ids=GUEST_IDS)
+def guest(request, module_machine):
+    kernel, cpus, threads = request.param
+    return module_machine(kernel=kernel, cpus=cpus,
+                          devices=adapter_on(threads),
+                          **fio_options(2048 if FULL else 768)).boot()
+
+
+def short_jobs():
+    """(way, block size, depth, bytes): each size, each way, and depths from 1
+    to 256."""
+    return [('randwrite', 512, 256, MIB), ('write', 512, 1, 128 * K),
+            ('randwrite', 4 * K, 32, 2 * MIB), ('write', 4 * K, 256, 2 * MIB),
+            ('randwrite', 64 * K, 1, 2 * MIB), ('write', 64 * K, 8, 2 * MIB),
+            ('randwrite', 512 * K, 16, 8 * MIB),
+            ('write', MIB, 4, 8 * MIB), ('randwrite', 4 * MIB, 4, 16 * MIB),
+            ('write', 4 * MIB, 1, 8 * MIB)]
+
+
+def all_jobs():
+    for block in (512, 4 * K, 16 * K, 64 * K, 128 * K, 512 * K, MIB, 4 * MIB):
+        for depth in (1, 4, 16, 64, 256):
+            for way in ('randwrite', 'write'):
+                size = max(64 * block, 2 * block * depth)
+                yield way, block, depth, min(size, 256 * MIB)
+
+
+def test_verify(guest, folder):
+    """Each byte is read back as it was written, and is in the image."""
+    jobs, at = {}, 0
+    for number, (way, block, depth, size) in enumerate(
+            all_jobs() if FULL else short_jobs()):
+        jobs[f'{way}-{block}-{depth}'] = {
+            'rw': way, 'bs': block, 'iodepth': depth, 'offset': at,
+            'size': size, **VERIFY}
+        if number % 2 == 0:  # two at a time
+            jobs[f'{way}-{block}-{depth}']['stonewall'] = 1
+        at += size
+    path = image(folder / 'disk', at)
+    with plugged(guest, path) as disk:
+        before = adapter(guest)['completed']
+        done = run_fio(guest, jobs, filename=disk, timeout=3600)
+        for name, options in jobs.items():
+            size = options['size']
+            assert done[name]['write']['io_bytes'] == size
+            assert done[name]['read']['io_bytes'] == size
+        assert adapter(guest)['completed'] - before > sum(
+            2 * options['size'] // max(options['bs'], 512 * K)
+            for options in jobs.values())
+        length = at // MIB if FULL else 8
+        assert guest_digest(guest, disk, length, 1200) == \
+            digest(path, length * MIB)
+    check_end(guest)
+
+
+def test_mixed_sizes(guest, folder):
+    """Requests of all sizes at once, reads among the writes, on a disk with
+    sectors of 4 KiB."""
+    path = image(folder / 'disk', 64 * MIB)
+    with plugged(guest, path, logical_block_size=4096,
+                 physical_block_size=4096) as disk:
+        name = os.path.basename(disk)
+        assert guest.run(f'cat /sys/block/{name}/queue/logical_block_size'
+                         ).strip() == '4096'
+        run_fio(guest, {'mixed': {
+            'filename': disk, 'rw': 'randrw', 'bsrange': '4k-4m',
+            'blockalign': '4k', 'iodepth': 32, 'size': '64m',
+            'io_size': f'{512 if FULL else 32}m', 'verify_backlog': 16,
+            **VERIFY}})
+    check_end(guest)
+
+
+# 300 MiB are the least that xfs takes.
+DOS = 'label: dos\nsize=310MiB, type=83\nsize=40MiB, type=83\n'
+GPT = 'label: gpt\nsize=40MiB, name=one\nsize=310MiB, name=two\n'
+
+
+def make_partitions(guest, disk, table, sizes):
+    """And the guest finds those sizes, in MiB."""
+    guest.run(f"printf '{table}' | sfdisk -q {disk}")
+    name = os.path.basename(disk)
+    for number, size in enumerate(sizes, 1):
+        part = f'/sys/block/{name}/{name}{number}/size'
+        guest.run(f'for i in $(seq 100); do [ "$(cat {part})" = '
+                  f'{size * MIB // 512} ] && exit 0; sleep 0.1; done; exit 1')
+
+
+def test_file_systems(guest, folder):
+    """Partitions with ext4 and xfs, on which fio verifies files."""
+    path = image(folder / 'disk', 360 * MIB)
+    with plugged(guest, path, discard_granularity=4096) as disk:
+        make_partitions(guest, disk, DOS, (310, 40))
+        make_partitions(guest, disk, GPT, (40, 310))
+        parts = {'ext4': f'{disk}1', 'xfs': f'{disk}2'}
+        guest.run(f'/sbin/mke2fs -q -t ext4 {parts["ext4"]} && '
+                  f'mkfs.xfs -q -f {parts["xfs"]}', 180)
+        for kind, part in parts.items():
+            guest.run(f'mkdir -p /mnt/{kind} && mount -t {kind} {part} '
+                      f'/mnt/{kind}')
+        run_fio(guest, {kind: {
+            'directory': f'/mnt/{kind}', 'size': '12m', 'rw': 'randwrite',
+            'bsrange': '4k-1m', 'blockalign': '4k', 'iodepth': 16, **VERIFY}
+            for kind in parts})
+        sums = guest.run('cd /mnt && sha256sum ext4/ext4* xfs/xfs*')
+        guest.run('umount /mnt/ext4 /mnt/xfs', 120)
+        guest.run(f'/sbin/e2fsck -fn {parts["ext4"]} && '
+                  f'xfs_repair -n {parts["xfs"]}', 180)
+        for kind, part in parts.items():
+            guest.run(f'mount -t {kind} -o ro {part} /mnt/{kind}')
+        assert guest.run('cd /mnt && sha256sum ext4/ext4* xfs/xfs*') == sums
+        guest.run('umount /mnt/ext4 /mnt/xfs')
+    check_end(guest)
+
+
+def test_discard(guest, folder):
+    """What the guest discards has gone from the image, and is zeros."""
+    path = image(folder / 'disk', 24 * MIB)
+    path.write_bytes(os.urandom(24 * MIB))
+    full = os.stat(path).st_blocks * 512
+    with plugged(guest, path, node={'discard': 'unmap'},
+                 discard_granularity=4096) as disk:
+        queue = f'/sys/block/{os.path.basename(disk)}/queue'
+        assert guest.run(f'cat {queue}/discard_granularity').strip() == '4096'
+        assert int(guest.run(f'cat {queue}/discard_max_bytes')) > 0
+        guest.run(f'blkdiscard -o {4 * MIB} -l {12 * MIB} {disk}', 120)
+        assert os.stat(path).st_blocks * 512 <= full - 11 * MIB
+        expected = path.read_bytes()
+        assert expected[4 * MIB:16 * MIB] == bytes(12 * MIB)
+        assert guest_digest(guest, disk, 24) == digest(path)
+        # While others write, too.
+        run_fio(guest, {
+            'writes': {'rw': 'randwrite', 'bs': '64k', 'iodepth': 16,
+                       'size': '8m', **VERIFY},
+            'trims': {'rw': 'randtrim', 'bs': '64k', 'iodepth': 4,
+                      'ioengine': 'sync', 'offset': '16m', 'size': '8m'},
+        }, filename=disk)
+        assert guest_digest(guest, disk, 24) == digest(path)
+        assert path.read_bytes()[16 * MIB:] == bytes(8 * MIB)
+    check_end(guest)
+
+
+FLUSH, FUA, DISCARD = 1, 2, 4
+
+
+def read_log(path):
+    """[(sector, sectors, flags)] of QEMU's blklogwrites."""
+    data = path.read_bytes()
+    magic, version, count, size = struct.unpack_from('<QQQI', data)
+    assert (magic, version) == (0x6a736677736872, 1)
+    at, entries = size, []
+    for _ in range(count):
+        sector, sectors, flags, length = struct.unpack_from('<QQQQ', data, at)
+        entries.append((sector, sectors, flags))
+        at += size + (0 if flags & DISCARD else sectors * size)
+    return entries
+
+
+@contextlib.contextmanager
+def logged(guest, folder, name, **options):
+    """A disk, and what was written to it."""
+    log = image(folder / f'{name}-log', 0)
+    path = image(folder / name, 16 * MIB)
+    with plugged(guest, path, top={'driver': 'blklogwrites',
+                                   'log': {'driver': 'file',
+                                           'filename': str(log)}},
+                 **options) as disk:
+        entries = []
+        yield disk, entries
+    entries += read_log(log)
+
+
+def guest_flushes(guest, disk):
+    """How often the guest has asked for a flush by itself."""
+    return int(guest.run(f'cat /sys/block/{os.path.basename(disk)}/stat'
+                         ).split()[15])
+
+
+@pytest.mark.parametrize('kind,cache,flushes', [
+    ('back', 'write back', True), ('fua', 'write back', False),
+    ('through', 'write through', False), ('lazy', 'write back', False)])
+def test_write_cache(guest, folder, kind, cache, flushes):
+    """A guest that wants its data on stable storage gets it there: by
+    flushes, by forced unit access, or because there is no cache.  Who does
+    not want it gets none."""
+    options = {'fua': {'dpofua': True},
+               'through': {'write-cache': 'off'}}.get(kind, {})
+    with logged(guest, folder, kind, **options) as (disk, entries):
+        queue = f'/sys/block/{os.path.basename(disk)}/queue'
+        assert guest.run(f'cat {queue}/write_cache').strip() == cache
+        assert guest.run(f'cat {queue}/fua').strip() == \
+            ('1' if kind == 'fua' else '0')
+        before = guest_flushes(guest, disk)
+        run_fio(guest, {'sync': {
+            'filename': disk, 'rw': 'write', 'bs': '4k', 'size': '32k',
+            'sync': 'none' if kind == 'lazy' else 'dsync'}})
+        asked = guest_flushes(guest, disk) - before
+    writes = [n for n, (sector, sectors, flags) in enumerate(entries)
+              if sectors == 8 and sector < 64 and not flags & DISCARD]
+    assert len(writes) == 8, entries
+    # A forced write is one with a flush after it for an image that can do
+    # nothing better.  The first of these goes straight to what is below the
+    # log: QEMU counts a write only when all of it is done.
+    flushed = [entries[n][2] & FUA or entries[n + 1][2] & FLUSH
+               for n in writes[1:-1]]
+    if kind == 'lazy':
+        assert not any(flushed), entries
+        assert asked == 0
+    else:
+        assert all(flushed), entries
+        assert (asked >= 8) == flushes, asked
+    check_end(guest)
+
+
+def test_cache_switched(guest, folder):
+    """The guest turns the cache off and on, by MODE SELECT."""
+    with plugged(guest, image(folder / 'disk', MIB)) as disk:
+        name = os.path.basename(disk)
+        types = f'/sys/block/{name}/device/scsi_disk/*/cache_type'
+        for wanted in 'write through', 'write back':
+            guest.run(f'echo "{wanted}" >$(echo {types})')
+            assert guest.run(f'cat {types}').strip() == wanted
+            guest.run(f'echo 1 >/sys/block/{name}/device/rescan; '
+                      f'dd if=/dev/urandom of={disk} bs=4k count=1')
+            assert guest.run(f'cat {types}').strip() == wanted
+    check_end(guest)
+
+
+def test_throttle(guest, folder):
+    """A limit on the host is what the guest gets, no more and hardly less."""
+    limit = 200
+    guest.qmp.execute('object-add', {
+        'qom-type': 'throttle-group', 'id': 'slow', 'limits': {
+            'iops-total': limit, 'iops-total-max': limit}})
+    path = image(folder / 'disk', 16 * MIB)
+    with plugged(guest, path, top={'driver': 'throttle',
+                                   'throttle-group': 'slow'}) as disk:
+        start = time.monotonic()
+        run_fio(guest, {'slow': {
+            'filename': disk, 'rw': 'randwrite', 'bs': '4k', 'iodepth': 64,
+            'size': '1600k', **VERIFY}})
+        elapsed = time.monotonic() - start
+    # 400 writes and 400 reads; the limit lets some pass at first.
+    assert elapsed > (800 - 2 * limit) / limit, elapsed
+    guest.qmp.execute('object-del', {'id': 'slow'})
+    check_end(guest)
