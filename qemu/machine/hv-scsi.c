@@ -77,6 +77,8 @@ static void *scsi_create(HvDevice *dev, Error **errp)
     HvScsi *s = HV_SCSI(dev);
     unsigned queues = count_queues(s);
     StorVspConfig config = {
+        .fc = VMBUS_DEVICE_GET_CLASS(dev)->offer == &storvsp_fc_offer,
+        .names.primary_active = 1,
         .max_subchannels = queues - 1,
         .max_transfer_bytes = s->max_transfer,
     };
@@ -91,6 +93,13 @@ static void *scsi_create(HvDevice *dev, Error **errp)
                    PAGE_BYTES, PAGE_BYTES, STOR_MAX_TRANSFER);
         return NULL;
     }
+    if (config.fc && (!s->wwpn || !s->wwnn)) {
+        error_setg(errp, "hv-fc needs the names of its port and its node: "
+                         "give wwpn and wwnn");
+        return NULL;
+    }
+    stq_be_p(config.names.primary_port, s->wwpn);
+    stq_be_p(config.names.primary_node, s->wwnn);
     if (!hv_scsi_channels_init(s, queues, errp)) {
         return NULL;
     }
@@ -201,9 +210,31 @@ static const TypeInfo scsi_type_info = {
     .interfaces = (InterfaceInfo[]){{TYPE_HOTPLUG_HANDLER}, {}},
 };
 
+/* The same to its disks; a guest shows it as a port of fibre channel. */
+static const Property fc_props[] = {
+    DEFINE_PROP_UINT64("wwpn", HvScsi, wwpn, 0),
+    DEFINE_PROP_UINT64("wwnn", HvScsi, wwnn, 0),
+};
+
+static void fc_class_init(ObjectClass *klass, void *data)
+{
+    DeviceClass *dc = DEVICE_CLASS(klass);
+
+    dc->desc = "Hyper-V fibre channel adapter";
+    device_class_set_props(dc, fc_props);
+    VMBUS_DEVICE_CLASS(klass)->offer = &storvsp_fc_offer;
+}
+
+static const TypeInfo fc_type_info = {
+    .name = TYPE_HV_FC,
+    .parent = TYPE_HV_SCSI,
+    .class_init = fc_class_init,
+};
+
 static void scsi_register_types(void)
 {
     type_register_static(&scsi_type_info);
+    type_register_static(&fc_type_info);
 }
 
 type_init(scsi_register_types)

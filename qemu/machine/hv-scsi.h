@@ -19,6 +19,8 @@
 #include "devices/storvsp.h"
 
 #define TYPE_HV_SCSI "hv-scsi"
+/* The same as a fibre channel adapter, with wwpn and wwnn. */
+#define TYPE_HV_FC "hv-fc"
 OBJECT_DECLARE_SIMPLE_TYPE(HvScsi, HV_SCSI)
 
 /* What a channel waits for. */
@@ -51,6 +53,7 @@ struct HvScsi {
     StorVsp *vsp;
     uint16_t num_queues; /* 0: as many as virtual processors */
     uint32_t max_transfer;
+    uint64_t wwpn, wwnn; /* of a fibre channel adapter */
     IOThread *iothread;
     IOThreadVirtQueueMappingList *iothread_mapping;
     HvScsiChannel channels[STOR_MAX_CHANNELS];

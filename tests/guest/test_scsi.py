@@ -153,6 +153,36 @@ def test_instance_ids(machine):
     assert found[0][0] == str(uuid.uuid5(uuid.UUID(SCSI_CLASS), 'one'))
 
 
+@BOTH
+def test_fibre_channel(machine, folder, kernel, cpus, threads):
+    """The guest takes the adapter for a port of fibre channel."""
+    path = image(folder / 'd0', 8 * MIB)
+    path.write_bytes(os.urandom(8 * MIB))
+    words = [word.replace('hv-scsi', 'hv-fc') for word in adapter_on(threads)]
+    words[-1] = words[-1].replace('"hv-fc"', '"hv-fc", "wwpn": '
+                                  '5764824127192592385, "wwnn": '
+                                  '5764824127192592386')
+    words[-1] = words[-1].replace('hv-fc,', 'hv-fc,wwpn=0x5000c50015ea7001,'
+                                  'wwnn=0x5000c50015ea7002,')
+    guest = machine(kernel=kernel, cpus=cpus, devices=words, **OPTIONS,
+                    extra=disk('d0', path)).boot()
+    wait_units(guest, ['0:0:0'])
+    host = '/sys/class/fc_host/host*'
+    assert guest.run(f'cat {host}/port_name').strip() == '0x5000c50015ea7001'
+    assert guest.run(f'cat {host}/node_name').strip() == '0x5000c50015ea7002'
+    assert guest_digest(guest, '/dev/sda', 8) == digest(path)
+    (device,) = sysfs_devices(guest.run).values()
+    assert device['class_id'] == '2f9bcc4a-0069-4af3-b76b-6fd0be528cda'
+
+
+@pytest.mark.parametrize('options', ['', ',wwpn=1', ',wwnn=1'])
+def test_fibre_channel_needs_names(machine, options):
+    guest = machine(devices=['-device', 'vmbus-bridge', '-device',
+                             f'hv-fc{options}'])
+    with pytest.raises(Exception, match='give wwpn and wwnn'):
+        guest.start()
+
+
 @pytest.mark.parametrize('options,words', [
     ('num-queues=65', 'num-queues is at most 64'),
     ('max-transfer=1000', 'max-transfer is a multiple of 4096'),
