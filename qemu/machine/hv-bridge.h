@@ -74,6 +74,11 @@ HvBridge *hv_device_bridge(HvDevice *dev);
 /* The device with the primary channel @chan, or NULL. */
 HvDevice *hv_bridge_find_device(HvBridge *bridge, const VmbusChannel *chan);
 /*
+ * The device of @type, of which a machine has at most one, such as
+ * "hv-shutdown"; NULL with *@errp, of the class DeviceNotFound.
+ */
+HvDevice *hv_device_find(const char *type, Error **errp);
+/*
  * Rescinds the device, which is unplugged when the guest lets go
  * of it; that may be never.
  */

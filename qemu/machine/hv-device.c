@@ -38,6 +38,18 @@ char *hv_version_string(uint32_t version)
                    : NULL;
 }
 
+HvDevice *hv_device_find(const char *type, Error **errp)
+{
+    Object *obj = object_resolve_path_type("", type, NULL);
+
+    if (!obj || !DEVICE(obj)->realized) {
+        error_set(errp, ERROR_CLASS_DEVICE_NOT_FOUND,
+                  "the machine has no %s device", type);
+        return NULL;
+    }
+    return VMBUS_DEVICE(obj);
+}
+
 static void finish_unplug(void *opaque)
 {
     DeviceState *dev = opaque;

@@ -115,7 +115,7 @@ void qmp_vmbus_shutdown(bool has_mode, VMBusShutdownMode mode, bool has_force,
                         bool force, bool has_timeout, uint32_t timeout,
                         const char *message, Error **errp)
 {
-    Object *obj = object_resolve_path_type("", TYPE_HV_SHUTDOWN, NULL);
+    HvDevice *dev = hv_device_find(TYPE_HV_SHUTDOWN, errp);
     VmbusShutdownRequest req = {
         .mode = has_mode ? (VmbusShutdownMode)mode : VMBUS_SHUTDOWN_POWEROFF,
         .force = has_force && force,
@@ -124,12 +124,10 @@ void qmp_vmbus_shutdown(bool has_mode, VMBusShutdownMode mode, bool has_force,
     };
     VmbusShutdownResult result;
 
-    if (!obj || !DEVICE(obj)->realized) {
-        error_set(errp, ERROR_CLASS_DEVICE_NOT_FOUND,
-                  "the machine has no hv-shutdown device");
+    if (!dev) {
         return;
     }
-    result = vmbus_shutdown_request(HV_SHUTDOWN(obj)->engine, &req);
+    result = vmbus_shutdown_request(HV_SHUTDOWN(dev)->engine, &req);
     if (result == VMBUS_SHUTDOWN_NOT_OPEN) {
         error_set(errp, ERROR_CLASS_DEVICE_NOT_ACTIVE, "%s",
                   vmbus_shutdown_result_sentence(result));

@@ -164,15 +164,13 @@ static void timesync_describe(HvDevice *dev, VMBusDeviceInfo *info)
 
 void qmp_vmbus_timesync(Error **errp)
 {
-    Object *obj = object_resolve_path_type("", TYPE_HV_TIMESYNC, NULL);
+    HvDevice *dev = hv_device_find(TYPE_HV_TIMESYNC, errp);
     VmbusTimesyncResult result;
 
-    if (!obj || !DEVICE(obj)->realized) {
-        error_set(errp, ERROR_CLASS_DEVICE_NOT_FOUND,
-                  "the machine has no hv-timesync device");
+    if (!dev) {
         return;
     }
-    result = vmbus_timesync_sync(HV_TIMESYNC(obj)->engine);
+    result = vmbus_timesync_sync(HV_TIMESYNC(dev)->engine);
     if (result != VMBUS_TIMESYNC_OK) {
         error_set(errp, ERROR_CLASS_DEVICE_NOT_ACTIVE, "%s",
                   vmbus_timesync_result_sentence(result));

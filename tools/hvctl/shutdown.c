@@ -8,6 +8,7 @@
 
 #include "json.h"
 #include "qmp.h"
+#include "service.h"
 
 #define DEFAULT_TIMEOUT 60
 /*
@@ -47,16 +48,13 @@ static bool fail(GError **error, HvctlExit code, const char *sentence)
 static bool check_service(Shutdown *s, GError **error)
 {
     g_autoptr(JsonObject) info = qmp_query_vmbus(s->qmp, error);
-    JsonArray *devices = hvctl_get_array(info, "devices");
-    JsonObject *device, *service = NULL;
+    JsonObject *service;
     const char *state;
 
     if (!info) {
         return false;
     }
-    for (unsigned i = 0; (device = hvctl_array_object(devices, i)); i++) {
-        service = service ? service : hvctl_get_object(device, "shutdown");
-    }
+    service = service_find(info, "shutdown");
     if (!service) {
         return fail(error, HVCTL_NO_VMBUS,
                     "The machine has no hv-shutdown device.");
