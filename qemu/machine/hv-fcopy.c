@@ -1,17 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * hv-fcopy: file copy into the guest, with its QMP commands and events.
- *
- * The file comes as a descriptor and is read in QEMU's thread pool, a block at
- * a time, of which fragments are cut.
  */
 #include "qemu/osdep.h"
-#include "qemu/main-loop.h"
 #include "qemu/module.h"
 #include "qemu/timer.h"
-#include "qemu/units.h"
-#include "block/thread-pool.h"
-#include "monitor/monitor.h"
 #include "qapi/error.h"
 #include "qapi/qapi-commands-vmbus.h"
 #include "qapi/qapi-events-vmbus.h"
@@ -19,37 +12,15 @@
 #include "devices/fcopy.h"
 #include "devices/ic.h"
 #include "hv-bridge.h"
+#include "hv-file.h"
 #include "trace/trace-hw_vmbus.h"
 
 #define TYPE_HV_FCOPY "hv-fcopy"
 OBJECT_DECLARE_SIMPLE_TYPE(HvFcopy, HV_FCOPY)
 
-#define BLOCK_SIZE          (256 * KiB)
 #define DEFAULT_STEP_MS     60000
 #define DEFAULT_HOLD_MS     60000
 #define PROGRESS_PERIOD_MS  250
-
-typedef struct File File;
-
-/* A block of a file that is being read, or was. */
-typedef struct Block {
-    HvFcopy *owner; /* with a reference while it is read */
-    File *file;
-    uint64_t id; /* of the copy */
-    uint64_t offset;
-    uint32_t len;
-    ssize_t got; /* -1: an error */
-    bool changed;
-    uint32_t wanted; /* bytes that the engine asked for */
-    uint8_t data[BLOCK_SIZE];
-} Block;
-
-/* Main loop only, but for the descriptor itself. */
-struct File {
-    int fd;
-    unsigned refs;
-    struct stat st; /* when the copy began */
-};
 
 struct HvFcopy {
     HvDevice parent_obj;
@@ -57,10 +28,7 @@ struct HvFcopy {
     VmbusFcopy *engine;
     QEMUTimer *timer;
     VMChangeStateEntry *runstate_entry;
-    File *file;           /* of the copy that has not ended */
-    Block *reading;       /* under way */
-    Block *block;         /* read */
-    unsigned abandoned;   /* reads under way of copies that have ended */
+    HvFileReader reader;  /* of the copy that has not ended */
     int64_t progress_ms;  /* when the last event was sent */
 };
 
@@ -103,115 +71,28 @@ static const VMBusFcopyResult qapi_results[VMBUS_FCOPY_RESULTS] = {
 
 /* The file */
 
-static void file_unref(File *file)
-{
-    if (--file->refs == 0) {
-        close(file->fd);
-        g_free(file);
-    }
-}
-
-static void block_free(Block *block)
-{
-    if (block) {
-        file_unref(block->file);
-        g_free(block);
-    }
-}
-
-/* Lets go of a copy's file; a read under way goes on without us. */
-static void let_go(HvFcopy *fc)
-{
-    g_clear_pointer(&fc->block, block_free);
-    if (fc->reading) {
-        fc->reading = NULL;
-        fc->abandoned++;
-    }
-    g_clear_pointer(&fc->file, file_unref);
-}
-
-/* Gives the engine what it asked for, out of a block that has it. */
-static void give(HvFcopy *fc, uint64_t id, uint64_t offset, uint32_t len)
-{
-    const Block *block = fc->block;
-    uint64_t skip = offset - block->offset;
-
-    if (block->got < 0) {
-        vmbus_fcopy_read_failed(fc->engine, id, VMBUS_FCOPY_READ_FAILED);
-    } else if (block->changed || block->got < skip + len) {
-        vmbus_fcopy_read_failed(fc->engine, id, VMBUS_FCOPY_FILE_CHANGED);
-    } else {
-        vmbus_fcopy_data(fc->engine, id, offset, block->data + skip, len);
-    }
-}
-
-/* In a thread of the pool: only the block, and its file's descriptor. */
-static int read_block(void *opaque)
-{
-    Block *block = opaque;
-    const struct stat *was = &block->file->st;
-    struct stat now;
-    ssize_t n = 0;
-
-    block->got = 0;
-    while (block->got < block->len) {
-        n = RETRY_ON_EINTR(pread(block->file->fd, block->data + block->got,
-                                 block->len - block->got,
-                                 block->offset + block->got));
-        if (n <= 0) {
-            break;
-        }
-        block->got += n;
-    }
-    if (n < 0) {
-        block->got = -1;
-    }
-    block->changed = fstat(block->file->fd, &now) < 0 ||
-                     now.st_size != was->st_size ||
-                     now.st_mtim.tv_sec != was->st_mtim.tv_sec ||
-                     now.st_mtim.tv_nsec != was->st_mtim.tv_nsec;
-    return 0;
-}
-
-static void block_read(void *opaque, int ret)
-{
-    Block *block = opaque;
-    HvFcopy *fc = block->owner;
-
-    if (fc->reading == block) {
-        fc->reading = NULL;
-        fc->block = block;
-        give(fc, block->id, block->offset, block->wanted);
-    } else {
-        fc->abandoned--;
-        block_free(block);
-    }
-    object_unref(OBJECT(fc));
-}
-
 static void fcopy_read(void *opaque, uint64_t id, uint64_t offset, uint32_t len)
 {
-    HvFcopy *fc = opaque;
-    Block *block = fc->block;
-
-    if (block && offset >= block->offset &&
-        offset + len <= block->offset + block->len) {
-        give(fc, id, offset, len);
-        return;
-    }
-    g_clear_pointer(&fc->block, block_free);
-    block = g_new(Block, 1);
-    block->owner = fc;
-    object_ref(OBJECT(fc));
-    block->file = fc->file;
-    block->file->refs++;
-    block->id = id;
-    block->offset = offset;
-    block->len = MIN(BLOCK_SIZE, fc->file->st.st_size - offset);
-    block->wanted = len;
-    fc->reading = block;
-    thread_pool_submit_aio(read_block, block, block_read, block);
+    hv_file_read(&((HvFcopy *)opaque)->reader, id, offset, len);
 }
+
+static void file_was_read(Object *owner, uint64_t id, uint64_t offset,
+                          const void *data, uint32_t len)
+{
+    vmbus_fcopy_data(HV_FCOPY(owner)->engine, id, offset, data, len);
+}
+
+static void file_read_failed(Object *owner, uint64_t id, bool changed)
+{
+    vmbus_fcopy_read_failed(HV_FCOPY(owner)->engine, id,
+                            changed ? VMBUS_FCOPY_FILE_CHANGED :
+                                      VMBUS_FCOPY_READ_FAILED);
+}
+
+static const HvFileOps file_ops = {
+    .done = file_was_read,
+    .failed = file_read_failed,
+};
 
 /* What the engine tells */
 
@@ -243,7 +124,7 @@ static void fcopy_changed(void *opaque, const VmbusFcopyCopy *copy)
                           result ? vmbus_fcopy_result_sentence(copy->result) :
                                    "");
     if (vmbus_fcopy_state_ended(copy->state)) {
-        let_go(fc);
+        hv_file_let_go(&fc->reader);
     }
     qapi_event_send_vmbus_fcopy_change(copy->id, qapi_states[copy->state],
                                        copy->copied, result,
@@ -293,6 +174,8 @@ static void *fcopy_create(HvDevice *dev, Error **errp)
     HvFcopy *fc = HV_FCOPY(dev);
 
     fc->timer = timer_new_ns(QEMU_CLOCK_REALTIME, fcopy_timer, fc);
+    fc->reader.owner = OBJECT(dev);
+    fc->reader.ops = &file_ops;
     fc->engine = vmbus_fcopy_new(&fcopy_ops, fc);
     fc->runstate_entry = qdev_add_vm_change_state_handler(
         DEVICE(dev), runstate_changed, fc);
@@ -304,7 +187,7 @@ static void fcopy_destroy(HvDevice *dev)
     HvFcopy *fc = HV_FCOPY(dev);
 
     qemu_del_vm_change_state_handler(fc->runstate_entry);
-    let_go(fc);
+    hv_file_let_go(&fc->reader);
     vmbus_fcopy_free(fc->engine);
     timer_free(fc->timer);
 }
@@ -341,14 +224,9 @@ static void fcopy_describe(HvDevice *dev, VMBusDeviceInfo *info)
 
 static HvFcopy *find(Error **errp)
 {
-    Object *obj = object_resolve_path_type("", TYPE_HV_FCOPY, NULL);
+    HvDevice *dev = hv_device_find(TYPE_HV_FCOPY, errp);
 
-    if (!obj || !DEVICE(obj)->realized) {
-        error_set(errp, ERROR_CLASS_DEVICE_NOT_FOUND,
-                  "the machine has no hv-fcopy device");
-        return NULL;
-    }
-    return HV_FCOPY(obj);
+    return dev ? HV_FCOPY(dev) : NULL;
 }
 
 static void check(VmbusFcopyResult result, Error **errp)
@@ -362,29 +240,6 @@ static void check(VmbusFcopyResult result, Error **errp)
     }
 }
 
-/* Takes the descriptor @name over from the monitor. */
-static File *get_file(const char *name, Error **errp)
-{
-    int fd = monitor_get_fd(monitor_cur(), name, errp);
-    File *file;
-
-    if (fd < 0) {
-        return NULL;
-    }
-    file = g_new0(File, 1);
-    file->fd = fd;
-    file->refs = 1;
-    if (fstat(fd, &file->st) < 0) {
-        error_setg_errno(errp, errno, "descriptor '%s'", name);
-    } else if (!S_ISREG(file->st.st_mode)) {
-        error_setg(errp, "descriptor '%s' is of no regular file", name);
-    } else {
-        return file;
-    }
-    file_unref(file);
-    return NULL;
-}
-
 VMBusJob *qmp_vmbus_fcopy_start(const char *fd, const char *path,
                                 bool has_overwrite, bool overwrite,
                                 bool has_create_path, bool create_path,
@@ -393,7 +248,7 @@ VMBusJob *qmp_vmbus_fcopy_start(const char *fd, const char *path,
                                 uint32_t hold_ms, Error **errp)
 {
     HvFcopy *fc = find(errp);
-    File *file = fc ? get_file(fd, errp) : NULL;
+    HvFile *file = fc ? hv_file_get(fd, errp) : NULL;
     VmbusFcopyRequest req = {
         .path = path,
         .overwrite = has_overwrite && overwrite,
@@ -412,23 +267,23 @@ VMBusJob *qmp_vmbus_fcopy_start(const char *fd, const char *path,
         return NULL;
     }
     /* Else reads that never end could use up the pool's threads. */
-    if (fc->abandoned) {
+    if (fc->reader.abandoned) {
         error_setg(errp, "the host still reads the file of an earlier copy");
-        file_unref(file);
+        hv_file_unref(file);
         return NULL;
     }
-    busy = fc->file != NULL;
+    busy = fc->reader.file != NULL;
     if (!busy) {
-        fc->file = file;
+        fc->reader.file = file;
     }
     req.size = file->st.st_size;
     result = vmbus_fcopy_start(fc->engine, &req, &id);
     if (result != VMBUS_FCOPY_OK) {
         check(result, errp);
         if (!busy) {
-            fc->file = NULL;
+            fc->reader.file = NULL;
         }
-        file_unref(file);
+        hv_file_unref(file);
         return NULL;
     }
     job = g_new0(VMBusJob, 1);
