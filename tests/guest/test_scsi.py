@@ -363,6 +363,29 @@ def test_reboot_and_reset(machine, folder, kernel, cpus, threads):
     check_end(guest)
 
 
+def test_lives_end_cleanly(machine, folder):
+    """The same on a QEMU that finds what is used after it was freed: disks, the
+    guest and the adapter end while IOThreads are at work for them."""
+    guest = machine(cpus=4, devices=adapter_on(2), asan=True, **OPTIONS,
+                    extra=disk('d0', image(folder / 'd0')) +
+                    disk('d1', image(folder / 'd1'))).boot()
+    wait_units(guest, ['0:0:0', '0:0:1'])
+    Load(guest).wait_rounds(1)
+    Load(guest, '/dev/sdb', 'b').wait_rounds(1)
+    start = len(guest.qmp.events)
+    guest.qmp.execute('device_del', {'id': 'disk-d1'})
+    guest.qmp.wait_event('DEVICE_DELETED', start=start, device='disk-d1')
+    mark = guest.console.mark()
+    guest.qmp.execute('system_reset')
+    guest.wait_booted(mark)
+    wait_units(guest, ['0:0:0'])
+    Load(guest).wait_rounds(1)
+    guest.qmp.execute('device_del', {'id': 's0'})
+    guest.qmp.execute('vmbus-device-withdraw', {'id': 's0'})
+    guest.qmp.wait_event('DEVICE_DELETED', start=start, device='s0')
+    guest.quit()
+
+
 def test_errors(machine, folder):
     """A bad sector is an error of that sector alone."""
     path = image(folder / 'd0', 16 * MIB)
