@@ -6,6 +6,7 @@
 #include <config.h>
 
 #include "qemu_vmbus.h"
+#include "qemu_vmbus_agent.h"
 #include "qemu_command.h"
 #include "qemu_domain.h"
 #include "viralloc.h"
@@ -128,24 +129,41 @@ qemuVMBusAddEnlightenments(virDomainDef *def)
 }
 
 
+static bool
+qemuVMBusIsNeeded(virDomainDef *def)
+{
+    bool found = qemuVMBusHasAgent(def);
+
+    ignore_value(virDomainDeviceInfoIterate(def, qemuVMBusFindDevice, &found));
+    return found;
+}
+
+
 /**
  * qemuVMBusDefPostParse:
  * @def: domain definition
+ * @qemuCaps: what its emulator is able to do, or NULL
+ * @xmlopt: how parts of a definition are made
+ * @parseFlags: virDomainDefParseFlags
  *
  * Complete what a definition leaves open: the bus itself if a device needs
- * it, its services, and the enlightenments without which no guest uses it.
+ * it, its services, the enlightenments without which no guest uses it, and, in
+ * a definition that is new, the agent's channel.
  *
- * Returns 0; what cannot work is refused by qemuVMBusValidate().
+ * Returns 0, or -1 with an error reported; what cannot work is refused by
+ * qemuVMBusValidate().
  */
 int
-qemuVMBusDefPostParse(virDomainDef *def)
+qemuVMBusDefPostParse(virDomainDef *def,
+                      virQEMUCaps *qemuCaps,
+                      virDomainXMLOption *xmlopt,
+                      unsigned int parseFlags)
 {
     size_t i;
 
     if (!def->vmbus) {
-        bool found = false;
+        bool found = qemuVMBusIsNeeded(def);
 
-        ignore_value(virDomainDeviceInfoIterate(def, qemuVMBusFindDevice, &found));
         if (!found)
             return 0;
 
@@ -159,6 +177,9 @@ qemuVMBusDefPostParse(virDomainDef *def)
 
     if (ARCH_IS_X86(def->os.arch))
         qemuVMBusAddEnlightenments(def);
+
+    if (parseFlags & VIR_DOMAIN_DEF_PARSE_ABI_UPDATE)
+        return qemuVMBusAddAgent(def, qemuCaps, xmlopt);
 
     return 0;
 }
@@ -453,7 +474,8 @@ qemuVMBusValidate(const virDomainDef *def,
 
     if (qemuVMBusValidateMachine(def) < 0 ||
         qemuVMBusValidateServices(def, qemuCaps) < 0 ||
-        qemuVMBusValidateEnlightenments(def) < 0)
+        qemuVMBusValidateEnlightenments(def) < 0 ||
+        qemuVMBusValidateAgents(def, qemuCaps) < 0)
         return -1;
 
     /* Iterating does not change the definition. */

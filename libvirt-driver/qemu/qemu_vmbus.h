@@ -10,7 +10,10 @@
 #include "vircommand.h"
 #include "virjson.h"
 
-int qemuVMBusDefPostParse(virDomainDef *def);
+int qemuVMBusDefPostParse(virDomainDef *def,
+                          virQEMUCaps *qemuCaps,
+                          virDomainXMLOption *xmlopt,
+                          unsigned int parseFlags);
 
 int qemuVMBusAssignAddresses(virDomainDef *def);
 int qemuVMBusEnsureAddress(virDomainDef *def,

@@ -23,13 +23,21 @@
     DO_TEST_VMBUS_CAPS(name, arch, flags, VMBUS_CAPS_BUS, \
                        QEMU_CAPS_DEVICE_HV_KVP, \
                        QEMU_CAPS_DEVICE_HV_SCSI, \
-                       QEMU_CAPS_HV_SCSI_IOTHREAD)
+                       QEMU_CAPS_HV_SCSI_IOTHREAD, \
+                       QEMU_CAPS_DEVICE_HV_GUEST_AGENT)
 
 #define DO_TEST_VMBUS(name) \
     DO_TEST_VMBUS_FLAGS(name, "x86_64", 0)
 
 #define DO_TEST_VMBUS_REFUSED(name) \
     DO_TEST_VMBUS_FLAGS(name, "x86_64", FLAG_EXPECT_PARSE_ERROR)
+
+/* As a definition that is new. */
+#define DO_TEST_VMBUS_NEW(name, ...) \
+    DO_TEST_CAPS_ARCH_LATEST_FULL(name, "x86_64", \
+                                  ARG_PARSEFLAGS, VIR_DOMAIN_DEF_PARSE_ABI_UPDATE, \
+                                  ARG_QEMU_CAPS, VMBUS_CAPS_BUS, \
+                                  QEMU_CAPS_DEVICE_HV_KVP, __VA_ARGS__)
 
 #define DO_TEST_VMBUS_ALL \
     do { \
@@ -67,6 +75,21 @@
         DO_TEST_VMBUS_REFUSED("vmbus-scsi-ioeventfd"); \
         DO_TEST_VMBUS_REFUSED("vmbus-scsi-iothreads"); \
         DO_TEST_VMBUS_REFUSED("vmbus-scsi-iothread-unknown"); \
+        DO_TEST_VMBUS("vmbus-agent"); \
+        DO_TEST_VMBUS("vmbus-agent-alone"); \
+        DO_TEST_VMBUS_NEW("vmbus-agent-default", \
+                          QEMU_CAPS_DEVICE_HV_GUEST_AGENT, QEMU_CAPS_LAST); \
+        DO_TEST_VMBUS_NEW("vmbus-agent-default-lacking", QEMU_CAPS_LAST); \
+        DO_TEST_VMBUS_NEW("vmbus-agent-other", \
+                          QEMU_CAPS_DEVICE_HV_GUEST_AGENT, QEMU_CAPS_LAST); \
+        DO_TEST_VMBUS_REFUSED("vmbus-agent-twice"); \
+        DO_TEST_VMBUS_REFUSED("vmbus-agent-and-other"); \
+        DO_TEST_VMBUS_REFUSED("vmbus-agent-name-invalid"); \
+        DO_TEST_VMBUS_REFUSED("vmbus-agent-no-name-invalid"); \
+        DO_TEST_VMBUS_REFUSED("vmbus-agent-address"); \
+        DO_TEST_VMBUS_CAPS("vmbus-agent-lacking", "x86_64", \
+                           FLAG_EXPECT_PARSE_ERROR, VMBUS_CAPS_BUS, \
+                           QEMU_CAPS_DEVICE_HV_KVP); \
         DO_TEST_CAPS_LATEST_PARSE_ERROR("vmbus-lacking"); \
         DO_TEST_VMBUS_CAPS("vmbus-service-lacking", "x86_64", \
                            FLAG_EXPECT_PARSE_ERROR, VMBUS_CAPS_BUS); \

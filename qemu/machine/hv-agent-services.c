@@ -8,19 +8,11 @@
 #include "hv-agent-services.h"
 #include "hv-bridge.h"
 
-/* The machine's device of that type, or NULL. */
-static HvDevice *find(const char *type)
-{
-    Object *obj = object_resolve_path_type("", type, NULL);
-
-    return obj && DEVICE(obj)->realized ? VMBUS_DEVICE(obj) : NULL;
-}
-
 /* The caller frees it; empty if there is no such device. */
 static VMBusDeviceInfo *describe(const char *type)
 {
     VMBusDeviceInfo *info = g_new0(VMBusDeviceInfo, 1);
-    HvDevice *dev = find(type);
+    HvDevice *dev = hv_device_find(type, NULL);
 
     if (dev) {
         VMBUS_DEVICE_GET_CLASS(dev)->describe(dev, info);
@@ -30,7 +22,7 @@ static VMBusDeviceInfo *describe(const char *type)
 
 static bool services_has_device(void *opaque, const char *type)
 {
-    return find(type);
+    return hv_device_find(type, NULL);
 }
 
 static bool services_running(void *opaque)

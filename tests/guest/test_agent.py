@@ -316,6 +316,38 @@ def test_migration(machine):
         assert client.call('guest-fsfreeze-thaw') == 1
 
 
+# Linux leaves it to its user space, by an event of the device.
+ASKED = '''
+printf '#!/bin/sh\\n[ "$EVENT" = hibernate ] && echo asked >/tmp/asked\\n' \\
+    >/tmp/event && chmod +x /tmp/event
+uevent /tmp/event >/dev/null 2>&1 &
+'''
+
+
+def test_suspend_disk(machine):
+    one = machine(devices=vmbus_devices())
+    one.command += options(one.folder)
+    one.boot()
+    one.wait_ready()
+    one.run(ASKED)
+    with Client(one.folder / 'agent') as client:
+        client.begin('guest-suspend-disk')
+        one.run('until [ -s /tmp/asked ]; do sleep 0.1; done')
+        assert client.silent()
+        one.wait_heartbeat('ok')
+        assert client.call('guest-ping') == {}
+
+
+def test_suspend_disk_of_a_machine_without_it(machine):
+    one = machine(devices=vmbus_devices(),
+                  extra=['-global', 'ICH9-LPC.disable_s4=1'])
+    one.command += options(one.folder)
+    one.boot()
+    one.wait_ready()
+    with Client(one.folder / 'agent') as client:
+        refused(client, 'guest refused the request', 'guest-suspend-disk')
+
+
 def bad_machine(make, *arguments, bridge=True):
     devices = vmbus_devices() if bridge else []
     one = make(devices=[*devices, *arguments])
