@@ -11,7 +11,7 @@ PACKAGES=(
     # to run: firmware that is no part of QEMU's source archive
     seabios qemu-system-data
     # to test
-    python3-pytest python3-pytest-xdist e2fsprogs
+    python3-pytest python3-pytest-xdist e2fsprogs mmdebstrap fakeroot uidmap
 )
 
 # What scripts/fuzz needs, and nothing else does.

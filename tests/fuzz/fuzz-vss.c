@@ -49,8 +49,9 @@ static void answer(FuzzInput *in, const IcHeader *request, uint8_t *body,
                    IcHeader *header)
 {
     static const uint32_t statuses[] = {
-        IC_STATUS_OK,   IC_STATUS_OK,        IC_STATUS_OK,
-        IC_STATUS_FAIL, IC_STATUS_NOT_READY, IC_STATUS_NOT_SUPPORTED,
+        IC_STATUS_OK,       IC_STATUS_OK,        IC_STATUS_OK,
+        IC_STATUS_FAIL,     IC_STATUS_NOT_READY, IC_STATUS_NOT_SUPPORTED,
+        IC_STATUS_NOT_HELD,
     };
 
     header->status = statuses[fuzz_below(in, G_N_ELEMENTS(statuses))];
