@@ -4,7 +4,7 @@ an event of the device; what acts on it is a rule of udev, or this test."""
 import pytest
 
 from guestlib.machine import SCALE
-from guestlib.paths import vmbus_devices
+from guestlib.paths import hv_cpu, vmbus_devices
 
 KERNELS = ['6.1', '6.12']
 REFUSED, IN_PROGRESS = 6, 20
@@ -69,22 +69,24 @@ def test_machine_without_s4(machine, kernel, kind):
     assert guest.wait_end() == 0
 
 
-def with_swap(make, kernel, disk):
-    return make(kernel=kernel, initramfs='initramfs-backup', cpus=2,
-                devices=vmbus_devices(), extra=[
+def with_swap(make, kernel, cpus, flag, disk):
+    return make(kernel=kernel, initramfs='initramfs-backup', cpus=cpus,
+                cpu=hv_cpu(extra=flag), devices=vmbus_devices(), extra=[
                     '-blockdev', 'driver=raw,node-name=disk,'
                     f'file.driver=file,file.filename={disk}',
                     '-device', 'virtio-blk-pci,drive=disk']).boot()
 
 
-@pytest.mark.parametrize('kernel', KERNELS)
-def test_hibernate_and_go_on(machine, folder, kernel):
+@pytest.mark.parametrize('kernel,cpus,flag', [
+    ('6.1', 1, ''), ('6.12', 2, ',hv-stimer-direct')])
+def test_hibernate_and_go_on(machine, folder, kernel, cpus, flag):
     """A new machine loads the memory of the old one, and the services go on
-    there; once more, as VMBus is then in the state of a resumed guest."""
+    there; once more, as VMBus is then in the state of a resumed guest.  One
+    of the two has its timers by messages, which come with the SynIC."""
     disk = folder / 'swap'
     with open(disk, 'wb') as file:
         file.truncate(SWAP_BYTES)
-    guest = with_swap(machine, kernel, disk)
+    guest = with_swap(machine, kernel, cpus, flag, disk)
     guest.wait_ready()
     guest.run('mkswap /dev/vda && swapon /dev/vda')
     token = guest.run('cat /proc/sys/kernel/random/uuid >/tmp/token; '
@@ -96,7 +98,7 @@ def test_hibernate_and_go_on(machine, folder, kernel):
         assert done.returncode == 0, done.stderr
         assert done.stdout == 'The guest hibernates.\n'
         assert guest.wait_end() == 0
-        guest = with_swap(machine, kernel, disk)
+        guest = with_swap(machine, kernel, cpus, flag, disk)
         guest.wait_ready()
         assert guest.shell.call('[ -e /tmp/token ]')[0] == 1
         guest.shell.send('cat /sys/block/vda/dev >/sys/power/resume')
