@@ -13,13 +13,13 @@ from guestlib.machine import SCALE
 from guestlib.storage import (FULL, GUESTS, GUEST_IDS, MIB, adapter,
                               adapter_on, add_node, check_end, disk,
                               fio_options, guest_digest, host_disks, image,
-                              plugged, unplug, wait_units)
+                              plugged, shared_guests, unplug, wait_units)
 
 ROUNDS = 10 if FULL else 2
 SECTOR = 512
 
 
-@pytest.fixture(scope='module', params=GUESTS, ids=GUEST_IDS)
+@pytest.fixture(scope='module', params=shared_guests('scsi-faults'))
 def guest(request, module_machine):
     kernel, cpus, threads = request.param
     return module_machine(kernel=kernel, cpus=cpus,

@@ -12,14 +12,14 @@ import time
 import pytest
 
 from guestlib.fio import VERIFY, run_fio
-from guestlib.storage import (FULL, GUESTS, GUEST_IDS, MIB, adapter,
-                              adapter_on, check_end, digest, fio_options,
-                              guest_digest, image, plugged)
+from guestlib.storage import (FULL, MIB, adapter, adapter_on, check_end,
+                              digest, fio_options, guest_digest, image,
+                              plugged, shared_guests)
 
 K = 1024
 
 
-@pytest.fixture(scope='module', params=GUESTS, ids=GUEST_IDS)
+@pytest.fixture(scope='module', params=shared_guests('scsi-io'))
 def guest(request, module_machine):
     kernel, cpus, threads = request.param
     return module_machine(kernel=kernel, cpus=cpus,

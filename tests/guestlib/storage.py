@@ -9,6 +9,8 @@ import os
 import re
 import time
 
+import pytest
+
 from guestlib.machine import SCALE
 
 MIB = 1 << 20
@@ -21,6 +23,16 @@ GUESTS = [('6.1', 4, 2), ('6.12', 2, 1)]
 if FULL:
     GUESTS += [('6.1', 4, 0), ('6.12', 2, 0)]
 GUEST_IDS = [f'{kernel}-{threads}' for kernel, _, threads in GUESTS]
+
+
+def shared_guests(name):
+    """Of a fixture that makes one guest for many tests: pytest-xdist leaves
+    them together (--dist loadgroup)."""
+    return [pytest.param(guest, id=ident,
+                         marks=pytest.mark.xdist_group(f'{name}-{ident}'))
+            for guest, ident in zip(GUESTS, GUEST_IDS)]
+
+
 ADAPTER = ['-device', 'vmbus-bridge', '-device', 'hv-scsi,id=s0']
 
 
