@@ -71,7 +71,6 @@ static void send_error(HvAgent *agent, Error *err)
     qdict_put_str(error, "desc", error_get_pretty(err));
     qdict_put(answer, "error", error);
     error_free(err);
-    agent->delimited = false;
     send_answer(agent, answer);
 }
 

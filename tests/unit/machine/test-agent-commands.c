@@ -385,6 +385,17 @@ static void test_thawed_early(void)
     freeze(c);
     case_command(c, "guest-fsfreeze-thaw");
     case_expect(c, "{\"return\": 1}");
+    /* Not even if it fails. */
+    freeze(c);
+    c->vss.state = VM_BUS_VSS_STATE_FAILED;
+    c->vss.thaw_owed = false;
+    case_command(c, "guest-fsfreeze-freeze");
+    c->vss.state = VM_BUS_VSS_STATE_FAILED;
+    case_poll(c);
+    case_expect_error(c, GENERIC,
+                      "the guest is not frozen: The hold time is over.");
+    case_command(c, "guest-fsfreeze-thaw");
+    case_expect(c, "{\"return\": 0}");
     case_free(c);
 }
 
@@ -395,6 +406,9 @@ static void test_thaw_waits(void)
     c->thaw_waits = true;
     freeze(c);
     case_command(c, "guest-fsfreeze-thaw");
+    case_expect_silence(c);
+    c->vss.state = VM_BUS_VSS_STATE_FAILED;
+    case_poll(c);
     case_expect_silence(c);
     c->vss.state = VM_BUS_VSS_STATE_IDLE;
     c->vss.thaw_owed = false;

@@ -213,6 +213,7 @@ static void test_addresses(void)
     static const char *const pairs[][2] = {
         {"192.0.2.7", "255.255.255.0"},
         {"192.0.2.8", "/30"},
+        {"192.0.2.13", "255.255.240.0"},
         {"fe80::1", "/64"},
         {"2001:db8::1", "48"},
         {"192.0.2.9", "nothing"},
@@ -237,7 +238,8 @@ static void test_addresses(void)
     list = returned_list(c);
     text = addresses_of(list);
     g_assert_cmpstr(text, ==,
-                    "192.0.2.7/24 ipv4 192.0.2.8/30 ipv4 fe80::1/64 ipv6 "
+                    "192.0.2.7/24 ipv4 192.0.2.8/30 ipv4 192.0.2.13/20 ipv4 "
+                    "fe80::1/64 ipv6 "
                     "2001:db8::1/48 ipv6 192.0.2.9/32 ipv4 "
                     "2001:db8::2/128 ipv6 192.0.2.10/32 ipv4 "
                     "192.0.2.11/32 ipv4 192.0.2.12/32 ipv4 "
