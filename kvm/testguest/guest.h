@@ -216,5 +216,6 @@ void test_stimer(void);
 void test_vmbus(void);
 void test_hostile(void);
 void test_echo(void);
+void test_shutdown(void);
 
 #endif

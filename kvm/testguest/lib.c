@@ -285,9 +285,11 @@ static const struct {
     const char *name;
     void (*run)(void);
 } groups[] = {
-    {"cpuid", test_cpuid},     {"msr", test_msr},       {"clock", test_clock},
-    {"synic", test_synic},     {"stimer", test_stimer}, {"vmbus", test_vmbus},
-    {"hostile", test_hostile}, {"echo", test_echo},
+    {"cpuid", test_cpuid},       {"msr", test_msr},
+    {"clock", test_clock},       {"synic", test_synic},
+    {"stimer", test_stimer},     {"vmbus", test_vmbus},
+    {"hostile", test_hostile},   {"echo", test_echo},
+    {"shutdown", test_shutdown},
 };
 
 /* The loader may have put its structures anywhere, so they are copied before

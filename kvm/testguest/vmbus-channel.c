@@ -253,7 +253,7 @@ struct ic_message {
     union {
         struct {
             IcNegotiate head;
-            IcWireVersion version[32];
+            IcWireVersion version[VB_MAX_VERSIONS];
         } negotiate;
         /* IcHeartbeat, whose alignment would not do here */
         struct {
@@ -264,22 +264,20 @@ struct ic_message {
 };
 _Static_assert(offsetof(struct ic_message, negotiate) == 28, "no gap");
 
-/* Takes the highest of each list, which come in rising order. */
-static void choose_versions(struct ic_message *m)
+void vb_choose_versions(IcHeader *header, IcNegotiate *head, unsigned older)
 {
-    IcNegotiate *head = &m->negotiate.head;
-    IcWireVersion *v = m->negotiate.version;
+    IcWireVersion *v = (IcWireVersion *)(head + 1);
     unsigned all = head->framework_count + head->message_count;
 
-    if (all > ARRAY_LEN(m->negotiate.version) || !head->framework_count ||
-        !head->message_count) {
+    if (all > VB_MAX_VERSIONS || !head->framework_count ||
+        head->message_count <= older) {
         return;
     }
     v[0] = v[head->framework_count - 1];
-    v[1] = v[all - 1];
+    v[1] = v[all - 1 - older];
     head->framework_count = 1;
     head->message_count = 1;
-    m->header.message_size = sizeof(*head) + 2 * sizeof(*v);
+    header->message_size = sizeof(*head) + 2 * sizeof(*v);
 }
 
 bool vb_heartbeats(struct vb_channel *ch, unsigned count)
@@ -293,7 +291,7 @@ bool vb_heartbeats(struct vb_channel *ch, unsigned count)
             return false;
         }
         if (m.header.message_type == IC_MESSAGE_NEGOTIATE) {
-            choose_versions(&m);
+            vb_choose_versions(&m.header, &m.negotiate.head, 0);
         } else if (m.header.message_type == IC_MESSAGE_HEARTBEAT) {
             m.heartbeat.sequence_high += !++m.heartbeat.sequence_low;
             m.heartbeat.application_state = IC_APPLICATION_HEALTHY;

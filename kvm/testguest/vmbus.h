@@ -7,11 +7,14 @@
 #define TESTGUEST_VMBUS_H
 
 #include "bus/vmbus-protocol.h"
+#include "devices/ic-protocol.h"
 #include "hv.h"
 
 #define VB_VECTOR     0x90
 #define VB_TIMEOUT_US 5000000
 #define VB_MAX_OFFERS 16
+/* Of a service, that a buffer for its messages has room for. */
+#define VB_MAX_VERSIONS 32
 
 struct vb_channel {
     VmbusMsgOffer offer;
@@ -97,6 +100,15 @@ void vb_signal(struct vb_channel *ch);
 /* The payload of the next packet; 0 if none came in time.  Waits for the
  * interrupt, unless the packet is there already. */
 uint32_t vb_read(struct vb_channel *ch, void *buf, uint32_t room, uint64_t us);
+
+/* --- services --- */
+
+/*
+ * Makes the host's offer of versions, of which there are at most
+ * VB_MAX_VERSIONS, into an answer: the highest of each, or one that is @older
+ * for the messages.  They come in rising order.
+ */
+void vb_choose_versions(IcHeader *header, IcNegotiate *head, unsigned older);
 
 /* --- heartbeat --- */
 

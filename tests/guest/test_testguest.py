@@ -4,6 +4,7 @@
 kvm/testguest prints TAP; what it says is "not ok" fails the test here, and so
 does a test point that it skips: each machine has what its group needs.
 """
+import concurrent.futures
 import os
 import re
 import socket
@@ -13,7 +14,8 @@ import time
 
 import pytest
 
-from guestlib import Qmp, QmpError, hv_cpu, sanitizer, vmbus_devices
+from guestlib import (Qmp, QmpError, hv_cpu, hvctl, sanitizer,
+                      vmbus_devices)
 from guestlib.machine import SCALE
 from guestlib.paths import BUILD, TOP, program
 
@@ -246,6 +248,47 @@ def test_hostile(run, machine, cpus):
 def test_hostile_takes_no_memory(run, machine, cpus):
     """Nor does the log grow with what the guest sends."""
     assert run_hostile(run, machine, cpus).ended[1] < MOST_MEMORY_KIB
+
+
+REFUSALS = [
+    ([], 11, 'The guest is not ready to shut down.'),
+    (['--reboot'], 19, 'A user session in the guest is locked; --force may '
+     'do.'),
+    ([], 20, 'The guest says that it is shutting down already.'),
+    (['--force'], 6, 'The guest does not support what was asked.'),
+    ([], 6, 'The guest refused with status 0x80004005.')]
+TOO_OLD = ('QEMU refused vmbus-shutdown: The version of the shutdown service '
+           'that the guest agreed to cannot hibernate it.')
+
+
+def test_shutdown_refusals(run, folder):
+    """Each reaches hvctl as an exit code and a sentence of its own."""
+    def shutdown(*arguments):
+        return hvctl('shutdown', *arguments, qmp=folder / 'qmp')
+
+    def is_open():
+        return (folder / 'qmp').exists() and '"ready"' in \
+            hvctl('status', '--json', qmp=folder / 'qmp').stdout
+
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        done = pool.submit(
+            run, 'shutdown=old', cpu=hv_cpu(), cpus=1,
+            devices=['-device', 'vmbus-bridge', '-device', 'hv-shutdown',
+                     '-qmp', f'unix:{folder}/qmp,server=on,wait=off'])
+        deadline = time.monotonic() + SECONDS
+        while not is_open():
+            assert time.monotonic() < deadline and not done.done(), \
+                done.done() and done.result().complaints()
+            time.sleep(0.1)
+        told = shutdown('--hibernate')
+        assert (told.returncode, told.stderr) == (6, f'hvctl: {TOO_OLD}\n')
+        for arguments, code, sentence in REFUSALS:
+            told = shutdown(*arguments)
+            assert (told.returncode, told.stderr) == \
+                (code, f'hvctl: {sentence}\n')
+        told = shutdown('--reboot', '--force')
+        assert told.returncode == 0, told.stderr
+        done.result().check()
 
 
 def corruptions(answer):
