@@ -525,7 +525,8 @@ qemuVMBusValidateDriveAddress(const virDomainDeviceInfo *info)
 }
 
 
-/* The settings of <driver> that a VMBus controller has: queues, iothread. */
+/* The settings of <driver> that a VMBus controller has: queues, iothread,
+ * iothreads. */
 static int
 qemuVMBusValidateSCSIDriver(const virDomainControllerDef *controller,
                             const virDomainDef *def,
@@ -539,8 +540,6 @@ qemuVMBusValidateSCSIDriver(const virDomainControllerDef *controller,
         unknown = "max_sectors";
     else if (controller->ioeventfd)
         unknown = "ioeventfd";
-    else if (controller->iothreads)
-        unknown = "iothreads";
 
     if (unknown) {
         virReportError(VIR_ERR_CONFIG_UNSUPPORTED,
@@ -548,7 +547,7 @@ qemuVMBusValidateSCSIDriver(const virDomainControllerDef *controller,
         return -1;
     }
 
-    if (controller->iothread == 0)
+    if (controller->iothread == 0 && !controller->iothreads)
         return 0;
 
     if (!virQEMUCapsGet(qemuCaps, QEMU_CAPS_HV_SCSI_IOTHREAD)) {
@@ -558,7 +557,8 @@ qemuVMBusValidateSCSIDriver(const virDomainControllerDef *controller,
         return -1;
     }
 
-    if (!virDomainIOThreadIDFind(def, controller->iothread)) {
+    if (controller->iothread > 0 &&
+        !virDomainIOThreadIDFind(def, controller->iothread)) {
         virReportError(VIR_ERR_CONFIG_UNSUPPORTED,
                        _("controller iothread '%1$u' not defined in iothreadid"),
                        controller->iothread);
@@ -682,9 +682,11 @@ qemuVMBusBuildAddressProps(virJSONValue *props,
 }
 
 
-/* Properties of a SCSI controller of model 'vmbus', without its address. */
+/* Properties of a SCSI controller of model 'vmbus', without its address.
+ * @mapping: its IOThreads, or a pointer to NULL; taken over */
 virJSONValue *
-qemuVMBusBuildSCSIProps(const virDomainControllerDef *controller)
+qemuVMBusBuildSCSIProps(const virDomainControllerDef *controller,
+                        virJSONValue **mapping)
 {
     g_autoptr(virJSONValue) props = NULL;
     g_autofree char *iothread = NULL;
@@ -697,6 +699,7 @@ qemuVMBusBuildSCSIProps(const virDomainControllerDef *controller)
                               "S:iothread", iothread,
                               "s:id", controller->info.alias,
                               "p:num-queues", controller->queues,
+                              "A:iothread-vq-mapping", mapping,
                               NULL) < 0)
         return NULL;
 

@@ -32,7 +32,8 @@ int qemuVMBusBuildCommandLine(virCommand *cmd,
                               virQEMUCaps *qemuCaps);
 int qemuVMBusBuildAddressProps(virJSONValue *props,
                                const virDomainDeviceInfo *info);
-virJSONValue *qemuVMBusBuildSCSIProps(const virDomainControllerDef *controller);
+virJSONValue *qemuVMBusBuildSCSIProps(const virDomainControllerDef *controller,
+                                      virJSONValue **mapping);
 
 void qemuVMBusFillDomainCaps(virQEMUCaps *qemuCaps,
                              virDomainCaps *domCaps);

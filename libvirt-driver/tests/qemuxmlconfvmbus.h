@@ -46,6 +46,7 @@
         DO_TEST_VMBUS("vmbus-passthrough"); \
         DO_TEST_VMBUS("vmbus-scsi"); \
         DO_TEST_VMBUS("vmbus-scsi-instanceid-taken"); \
+        DO_TEST_VMBUS("vmbus-scsi-iothreads"); \
         DO_TEST_VMBUS_REFUSED("vmbus-two-invalid"); \
         DO_TEST_VMBUS_REFUSED("vmbus-service-unknown-invalid"); \
         DO_TEST_VMBUS_REFUSED("vmbus-service-twice"); \
@@ -73,7 +74,6 @@
         DO_TEST_VMBUS_REFUSED("vmbus-scsi-cmd-per-lun"); \
         DO_TEST_VMBUS_REFUSED("vmbus-scsi-max-sectors"); \
         DO_TEST_VMBUS_REFUSED("vmbus-scsi-ioeventfd"); \
-        DO_TEST_VMBUS_REFUSED("vmbus-scsi-iothreads"); \
         DO_TEST_VMBUS_REFUSED("vmbus-scsi-iothread-unknown"); \
         DO_TEST_VMBUS("vmbus-agent"); \
         DO_TEST_VMBUS("vmbus-agent-alone"); \
