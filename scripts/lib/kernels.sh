@@ -270,6 +270,7 @@ NESTED_KERNELS=(6.12)
 
 nested_prepare() {
     local version dir program firmware file arguments=()
+    daemons_prepare "${GUEST_VERSIONS[@]}"
     for program in qemu-system-x86_64 hvctl; do
         if [[ ! -x $OUT/bin/$program ]]; then
             die "build/bin/$program is missing"
@@ -288,7 +289,8 @@ nested_prepare() {
     for version in "${GUEST_VERSIONS[@]}"; do
         dir=$OUT/guest/$version
         arguments+=(--file "/guest/$version/vmlinuz=$dir/vmlinuz"
-            --file "/guest/$version/initramfs=$dir/initramfs")
+            --file "/guest/$version/initramfs=$dir/initramfs"
+            --file "/guest/$version/initramfs-daemons=$dir/initramfs-daemons")
     done
     for version in "${NESTED_KERNELS[@]}"; do
         guest_kernel "$version"

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """A machine with real KVM that QEMU emulates, and machines in it."""
+import base64
+
 from guestlib.machine import SCALE
 from guestlib.paths import hv_cpu, vmbus_devices
 
@@ -9,25 +11,51 @@ OUTER = {'kernel': '6.12', 'initramfs': 'initramfs-kvm', 'cpus': 2,
 INNER_BOOT_SECONDS = 600 * SCALE
 
 
+class InnerShell:
+    """The command shell of an inner machine, on its second serial port."""
+
+    def __init__(self, inner):
+        self.inner, self.calls = inner, 0
+
+    def run(self, command, timeout=120 * SCALE):
+        """The output of a command that must succeed."""
+        self.calls += 1
+        name = f'c{self.calls}'
+        outer, folder = self.inner.outer, self.inner.folder
+        payload = base64.b64encode(command.encode()).decode()
+        outer.run(f'echo "{name} {payload}" >{folder}/shell.in')
+        self.inner.until(f'grep -q "^end {name} " {folder}/shell.log',
+                         f'end of "{command}"', timeout)
+        log = outer.run(f'cat {folder}/shell.log').replace('\r', '')
+        lines, end = log.split(f'begin {name}\n')[1].split(f'end {name} ')
+        output = base64.b64decode(lines).decode(errors='replace')
+        assert end.split()[0] == '0', f'"{command}": {output}'
+        return output
+
+
 class InnerMachine:
     """Our QEMU with KVM inside the outer machine."""
 
-    def __init__(self, outer, kernel, kind, cpus, folder, extra=()):
+    def __init__(self, outer, kernel, kind, cpus, folder, extra=(),
+                 initramfs='initramfs'):
         self.outer = outer
         self.log = f'{folder}/console.log'
         self.qmp = f'{folder}/qmp'
         self.folder = folder
-        # What is written to the pipe goes to QEMU's monitor.
-        outer.run(f'mkdir -p {folder} && mkfifo {folder}/mon.in '
-                  f'{folder}/mon.out && '
-                  f'(cat {folder}/mon.out >{folder}/mon.log &)')
+        # What is written to a pipe goes to QEMU's monitor, or the shell.
+        for pipe, log in ('mon', 'mon.log'), ('shell', 'shell.log'):
+            outer.run(f'mkdir -p {folder} && mkfifo {folder}/{pipe}.in '
+                      f'{folder}/{pipe}.out && '
+                      f'(cat {folder}/{pipe}.out >{folder}/{log} &)')
+        self.shell = InnerShell(self)
         command = [
             'qemu-system-x86_64', '-machine', kind, '-accel', 'kvm',
             '-cpu', hv_cpu('kvm'), '-smp', str(cpus), '-m', '512',
             '-nodefaults', '-display', 'none', '-serial', f'file:{self.log}',
+            '-serial', f'pipe:{folder}/shell',
             '-qmp', f'unix:{self.qmp},server=on,wait=off',
             '-kernel', f'/guest/{kernel}/vmlinuz',
-            '-initrd', f'/guest/{kernel}/initramfs',
+            '-initrd', f'/guest/{kernel}/{initramfs}',
             '-append', '"console=ttyS0"', *vmbus_devices(),
             '-monitor', f'pipe:{folder}/mon', *extra]
         outer.run(f'({" ".join(command)} >{folder}/qemu.log 2>&1; '

@@ -21,7 +21,8 @@ def outer(module_machine):
                 ids=lambda c: f'linux{c[0]}-{c[1]}-{c[2]}vp')
 def inner(request, outer):
     kernel, kind, cpus = request.param
-    one = InnerMachine(outer, kernel, kind, cpus, f'/tmp/{kernel}-{kind}')
+    one = InnerMachine(outer, kernel, kind, cpus, f'/tmp/{kernel}-{kind}',
+                       initramfs='initramfs-daemons')
     one.cpus = cpus
     one.wait_count('^guest: system up', 1)
     one.wait_heartbeat()
@@ -56,6 +57,54 @@ def test_query_vmbus(inner):
 def test_heartbeat(inner):
     code, output = inner.hvctl('heartbeat')
     assert code == 0, output
+
+
+def clock_error(inner):
+    """How far the guest's clock is ahead of its host's, in seconds."""
+    guest = int(inner.shell.run('date +%s'))
+    return guest - int(inner.outer.run('date +%s'))
+
+
+def test_timesync(inner):
+    """The guest adds what passed of its reference time to the host's time, so
+    a reference time that is not KVM's would be seen as a wrong clock."""
+    assert abs(clock_error(inner)) < 10
+    inner.shell.run('date -s @$(($(date +%s) + 3600))')
+    assert clock_error(inner) > 3000
+    code, output = inner.hvctl('timesync --sync')
+    assert code == 0, output
+    # Two looks at a clock take a few seconds here.
+    assert abs(clock_error(inner)) < 10
+
+
+def test_freeze_and_thaw(inner):
+    inner.shell.run('hv_vss_daemon --no-daemon >/tmp/vss.log 2>&1 & sleep 2')
+    code, output = inner.hvctl('snapshot-freeze --hold 60 --json')
+    assert code == 0, output
+    assert json.loads(output)['state'] == 'frozen'
+    code, output = inner.hvctl('vss-status --json')
+    assert code == 0, output
+    assert json.loads(output)['state'] == 'frozen'
+    code, output = inner.hvctl('snapshot-thaw')
+    assert code == 0, output
+    code, output = inner.hvctl('vss-status --json')
+    info = json.loads(output)
+    assert (info['state'], info['freezes'], info['thaws']) == ('idle', 1, 1)
+    assert not info['thaw-owed']
+
+
+def test_keys_and_values(inner):
+    inner.shell.run('''
+mkdir -p /var/lib /etc
+printf 'NAME=Test\\nVERSION_ID="7.5"\\nID=test\\n' >/etc/os-release
+hv_kvp_daemon -n >/tmp/kvp.log 2>&1 & sleep 2
+''')
+    code, output = inner.hvctl('kvp get auto OSName')
+    assert (code, output.strip()) == (0, 'Test'), output
+    code, output = inner.hvctl('kvp set external key value')
+    assert code == 0, output
+    code, output = inner.hvctl('kvp get external key')
+    assert (code, output.strip()) == (0, 'value'), output
 
 
 def test_restart(inner):
