@@ -338,11 +338,6 @@ static const VmbusBlobField heartbeat_fields[] = {
     H(9, next_in, HEARTBEAT_PERIOD_NS),
 };
 
-static uint64_t distance(uint64_t from, uint64_t to)
-{
-    return to > from ? to - from : 0;
-}
-
 GByteArray *vmbus_heartbeat_save(const VmbusHeartbeat *hb)
 {
     uint64_t now = hb->ops->now_ns(hb->opaque);
@@ -353,9 +348,9 @@ GByteArray *vmbus_heartbeat_save(const VmbusHeartbeat *hb)
         .received = hb->received,
         .sequence = hb->sequence,
         .has_last = hb->last_ns != 0,
-        .last_age = hb->last_ns ? distance(hb->last_ns, now) : 0,
-        .since_age = distance(hb->since_ns, now),
-        .next_in = MIN(distance(now, hb->next_ns), HEARTBEAT_PERIOD_NS),
+        .last_age = hb->last_ns ? ic_time_between(hb->last_ns, now) : 0,
+        .since_age = ic_time_between(hb->since_ns, now),
+        .next_in = MIN(ic_time_between(now, hb->next_ns), HEARTBEAT_PERIOD_NS),
     };
     GByteArray *blob =
         vmbus_blob_new(HEARTBEAT_STATE_MAGIC, HEARTBEAT_STATE_VERSION);
@@ -408,8 +403,9 @@ const char *vmbus_heartbeat_load(VmbusHeartbeat *hb, VmbusChannel *chan,
     hb->received = saved.received;
     hb->sequence = saved.sequence;
     /* 0 means that no answer ever came. */
-    hb->last_ns = saved.has_last ? MAX(distance(saved.last_age, now), 1) : 0;
-    hb->since_ns = distance(saved.since_age, now);
+    hb->last_ns =
+        saved.has_last ? MAX(ic_time_between(saved.last_age, now), 1) : 0;
+    hb->since_ns = ic_time_between(saved.since_age, now);
     hb->next_ns = now + saved.next_in;
     schedule(hb);
     return NULL;

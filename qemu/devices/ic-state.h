@@ -27,4 +27,10 @@ void ic_save(const IcPort *port, GByteArray *blob);
 const char *ic_load(IcPort *port, VmbusChannel *chan,
                     const VmbusBlobItem *item);
 
+/* What passes from @from to @to; 0 if that is not later. */
+static inline uint64_t ic_time_between(uint64_t from, uint64_t to)
+{
+    return to > from ? to - from : 0;
+}
+
 #endif

@@ -396,11 +396,6 @@ static const VmbusBlobField timesync_fields[] = {
     T(9, offset, UINT64_MAX),
 };
 
-static uint64_t distance(uint64_t from, uint64_t to)
-{
-    return to > from ? to - from : 0;
-}
-
 /* A saved machine has stood still, so a service that is ready owes a sync. */
 GByteArray *vmbus_timesync_save(const VmbusTimesync *ts)
 {
@@ -412,7 +407,8 @@ GByteArray *vmbus_timesync_save(const VmbusTimesync *ts)
         .samples = ts->samples,
         .answers = ts->answers,
         .has_last = ts->last_sync_ns != 0,
-        .last_age = ts->last_sync_ns ? distance(ts->last_sync_ns, now) : 0,
+        .last_age =
+            ts->last_sync_ns ? ic_time_between(ts->last_sync_ns, now) : 0,
         .has_offset = ts->has_offset,
         .offset = ts->offset,
     };
@@ -502,7 +498,7 @@ const char *vmbus_timesync_load(VmbusTimesync *ts, VmbusChannel *chan,
     ts->answers = saved.answers;
     /* 0 means that no answer ever came. */
     ts->last_sync_ns =
-        saved.has_last ? MAX(distance(saved.last_age, now), 1) : 0;
+        saved.has_last ? MAX(ic_time_between(saved.last_age, now), 1) : 0;
     ts->next_ns = now;
     ts->has_offset = saved.has_offset;
     ts->offset = (int64_t)saved.offset;

@@ -40,11 +40,6 @@ static VmbusVssService service_of(const VmbusVss *vss)
     }
 }
 
-static uint64_t distance(uint64_t from, uint64_t to)
-{
-    return to > from ? to - from : 0;
-}
-
 void vmbus_vss_info(const VmbusVss *vss, VmbusVssInfo *info)
 {
     uint64_t now = vss->ops->now_ns(vss->opaque);
@@ -65,11 +60,11 @@ void vmbus_vss_info(const VmbusVss *vss, VmbusVssInfo *info)
     switch (vss->state) {
     case VMBUS_VSS_CHECKING:
     case VMBUS_VSS_FREEZING:
-        info->left_ns = distance(now, vss->deadline_ns);
+        info->left_ns = ic_time_between(now, vss->deadline_ns);
         break;
     case VMBUS_VSS_FROZEN:
-        info->left_ns = distance(now, vss->hold_until_ns);
-        info->frozen_ns = distance(vss->frozen_at_ns, now);
+        info->left_ns = ic_time_between(now, vss->hold_until_ns);
+        info->frozen_ns = ic_time_between(vss->frozen_at_ns, now);
         break;
     default:
         break;
@@ -432,7 +427,7 @@ VmbusVssResult vmbus_vss_renew(VmbusVss *vss, uint64_t job, uint64_t hold_ns,
         return VMBUS_VSS_BAD_HOLD;
     }
     vss->hold_until_ns = MIN(now + hold_ns, end_ns);
-    *granted_ns = distance(now, vss->hold_until_ns);
+    *granted_ns = ic_time_between(now, vss->hold_until_ns);
     vmbus_vss_schedule(vss);
     return VMBUS_VSS_OK;
 }
