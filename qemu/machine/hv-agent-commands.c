@@ -353,9 +353,15 @@ static void poll_thaw(HvAgentCommands *c)
 {
     g_autoptr(VMBusVssInfo) info = c->services->vss(c->opaque);
 
-    if (at_rest(info)) {
-        answer_thaw(c);
+    if (!at_rest(info)) {
+        return;
     }
+    /* Only the guest knew of it, until it was asked to thaw. */
+    if (!c->thawed_early && info->has_reason &&
+        info->reason == VM_BUS_VSS_REASON_LAPSED) {
+        c->thawed_early = g_strdup(info->message);
+    }
+    answer_thaw(c);
 }
 
 /*

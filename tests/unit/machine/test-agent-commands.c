@@ -379,6 +379,27 @@ static void test_thawed_early(void)
     c->vss.job++;
     expect_early(c, "another freeze came after it");
     g_assert_cmpuint(c->thaws, ==, 2);
+    /* The guest says so when it is thawed. */
+    freeze(c);
+    c->thaw_waits = true;
+    case_command(c, "guest-fsfreeze-thaw");
+    case_expect_silence(c);
+    c->thaw_waits = false;
+    c->vss.state = VM_BUS_VSS_STATE_FAILED;
+    c->vss.thaw_owed = false;
+    c->vss.has_reason = true;
+    c->vss.reason = VM_BUS_VSS_REASON_LAPSED;
+    c->vss.message = (char *)"It had thawed before.";
+    case_poll(c);
+    case_expect_error(c, GENERIC,
+                      "the guest did not stay frozen until now, and what was "
+                      "copied meanwhile may not be consistent: It had thawed "
+                      "before.");
+    /* But not of an earlier one. */
+    case_command(c, "guest-fsfreeze-thaw");
+    case_expect(c, "{\"return\": 0}");
+    c->vss.has_reason = false;
+    c->vss.message = (char *)"The hold time is over.";
     /* The next freeze has nothing to do with the last. */
     freeze(c);
     c->vss.state = VM_BUS_VSS_STATE_FAILED;
