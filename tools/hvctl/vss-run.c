@@ -36,16 +36,22 @@ typedef struct Run {
     int64_t kill_at; /* monotonic, usec; 0: it has not been told to end */
 } Run;
 
-/* From here on signals are read, and do not end us. */
+/* From here on signals are read, and do not end us.  One that nohup(1), say,
+ * has made us ignore stays ignored: to read it we would have to block it. */
 static bool catch_signals(Run *run, GError **error)
 {
+    static const int ending[] = {SIGINT, SIGTERM, SIGHUP};
+    struct sigaction action;
     sigset_t set;
 
     sigemptyset(&set);
-    sigaddset(&set, SIGINT);
-    sigaddset(&set, SIGTERM);
-    sigaddset(&set, SIGHUP);
     sigaddset(&set, SIGCHLD);
+    for (size_t i = 0; i < G_N_ELEMENTS(ending); i++) {
+        sigaction(ending[i], NULL, &action);
+        if (action.sa_handler != SIG_IGN) {
+            sigaddset(&set, ending[i]);
+        }
+    }
     sigprocmask(SIG_BLOCK, &set, &run->old_mask);
     run->signals = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
     if (run->signals < 0) {

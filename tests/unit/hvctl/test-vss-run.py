@@ -142,15 +142,20 @@ class Run(Case):
             self.check(result, DISABLED, "takes part")
             self.assertFalse(os.path.exists(mark))
 
-    def interrupt(self, number, guest):
+    def interrupt(self, number, guest, ignored=(), command="sleep 1000"):
         """Sends a signal while the command runs; returns code and text."""
+        def prepare():
+            # Whoever runs the tests may ignore some.
+            for each in signal.SIGINT, signal.SIGTERM, signal.SIGHUP:
+                signal.signal(each, signal.SIG_IGN if each in ignored
+                              else signal.SIG_DFL)
         server = Server(guest)
         with tempfile.TemporaryDirectory() as where:
             mark = os.path.join(where, "mark")
             child = subprocess.Popen(
                 [HVCTL, "--qmp", server.address, "snapshot-freeze", "--run",
-                 f"echo $$ >{mark}; exec sleep 1000"],
-                stderr=subprocess.PIPE)
+                 f"echo $$ >{mark}; exec {command}"],
+                stderr=subprocess.PIPE, preexec_fn=prepare)
             try:
                 end = time.monotonic() + LIMIT
                 while not (os.path.exists(mark) and os.path.getsize(mark)):
@@ -187,6 +192,15 @@ class Run(Case):
                 self.assertIn(f"by signal {int(number)}", err)
                 self.assertEqual(guest.thawed, 1)
                 self.assertTrue(self.gone(pid))
+
+    def test_ignored_signal(self):
+        """As under nohup, which wants the command to come to its end."""
+        guest = Guest()
+        code, err, _ = self.interrupt(signal.SIGHUP, guest,
+                                      ignored=[signal.SIGHUP],
+                                      command="sleep 7")
+        self.assertEqual(code, DONE, err)
+        self.assertEqual(guest.thawed, 1)
 
     def test_killed(self):
         """Nobody thaws but the host; the command goes with us."""
