@@ -61,6 +61,10 @@ static const char *const kvp_members[] = {
 static const char *const fcopy_members[] = {
     "state", "framework-version", "message-version", "copies", "job",
 };
+static const char *const storage_members[] = {
+    "state",     "version", "requests",     "completed",
+    "in-flight", "refused", "last-refusal", "enumerations",
+};
 
 /* What a device has beside its channels, if QEMU tells it. */
 static const struct {
@@ -75,6 +79,7 @@ static const struct {
     {"vss", vss_members, G_N_ELEMENTS(vss_members)},
     {"kvp", kvp_members, G_N_ELEMENTS(kvp_members)},
     {"fcopy", fcopy_members, G_N_ELEMENTS(fcopy_members)},
+    {"storage", storage_members, G_N_ELEMENTS(storage_members)},
 };
 
 #define COPY(builder, from, members)                                           \
@@ -255,6 +260,30 @@ static void print_services(JsonObject *device)
     }
 }
 
+static void print_adapter(JsonObject *device)
+{
+    JsonObject *storage = hvctl_get_object(device, "storage");
+    const char *driver = hvctl_get_string(device, "driver", "unknown");
+    int64_t refused = hvctl_get_int(storage, "refused", 0);
+    const char *why = hvctl_get_string(storage, "last-refusal", NULL);
+
+    if (!storage) {
+        return;
+    }
+    printf("Disks of %s: %s, version %s, %" PRId64 " requests, %" PRId64
+           " under way",
+           hvctl_get_string(device, "id", driver),
+           hvctl_get_string(storage, "state", "unknown"),
+           hvctl_get_string(storage, "version", "not agreed yet"),
+           hvctl_get_int(storage, "requests", 0),
+           hvctl_get_int(storage, "in-flight", 0));
+    if (refused) {
+        printf(", %" PRId64 " packets refused%s%s", refused,
+               why ? "; the last time: " : "", why ? why : "");
+    }
+    printf("\n");
+}
+
 /* What was refused is told only if there was something. */
 static void print_refusals(JsonObject *device)
 {
@@ -294,6 +323,7 @@ static void print_as_text(JsonObject *info)
     printf("\n");
     for (unsigned i = 0; (device = hvctl_array_object(devices, i)); i++) {
         print_services(device);
+        print_adapter(device);
         print_refusals(device);
     }
     fflush(stdout);

@@ -225,6 +225,17 @@ def fcopy(state="ready", **members):
                       **members}}
 
 
+def storage(**members):
+    return {"id": "s0", "qom-path": "/machine/peripheral/s0",
+            "driver": "hv-scsi",
+            "class-id": "ba6163d9-04a1-4d29-b605-72e2ffb1dc7f",
+            "instance-id": "81cabce8-c0e9-5a26-9e45-fe47e4ee99fd",
+            "channels": [channel(relid=7)],
+            "storage": {"state": "ready", "version": "6.2", "requests": 70,
+                        "completed": 67, "in-flight": 3, "refused": 0,
+                        "enumerations": 1, **members}}
+
+
 def vmbus(*devices, **members):
     return {"present": True, "connected": True, "version": "5.3",
             "max-version": "5.3", "target-vp": 0, "message-sint": 2,

@@ -10,7 +10,7 @@ import time
 
 import tap
 from fake_qmp import (HVCTL, LIMIT, Server, fcopy, heartbeat, kvp, serve,
-                      shutdown, timesync, vmbus, vss)
+                      shutdown, storage, timesync, vmbus, vss)
 from hvctl_case import BROKEN, DONE, NOT_OK, NOT_OPEN, UNREACHABLE, Case
 
 SOURCE = os.environ["HVCTL_SOURCE"]
@@ -46,6 +46,20 @@ Shutdown: ready, message version 3.2
                           "Backup: frozen, service ready, message version 5.0",
                           "Keys and values: ready, message version 4.0",
                           "File copy: ready, message version 1.1"])
+
+    def test_storage(self):
+        line = "Disks of s0: ready, version 6.2, 70 requests, 3 under way"
+        out = self.status(vmbus(storage()))
+        self.assertEqual(out.splitlines()[-1], line)
+        out = self.status(vmbus(storage(refused=2)))
+        self.assertEqual(out.splitlines()[-1], f"{line}, 2 packets refused")
+        device = storage(refused=2, **{"last-refusal": "A packet is short."})
+        del device["id"], device["storage"]["version"]
+        out = self.status(vmbus(device))
+        self.assertEqual(out.splitlines()[-1],
+                         "Disks of hv-scsi: ready, version not agreed yet, 70 "
+                         "requests, 3 under way, 2 packets refused; the last "
+                         "time: A packet is short.")
 
     def test_not_connected(self):
         info = vmbus(connected=False, **{"max-version": "5.3"})
@@ -89,6 +103,10 @@ Shutdown: ready, message version 3.2
     def test_json(self):
         info = vmbus(heartbeat(), shutdown(), timesync(), vss("frozen"),
                      kvp(), fcopy())
+        adapter = storage(**{"last-refusal": "A packet is short."})
+        adapter["channels"][0]["corruption"] = None
+        out = json.loads(self.status(vmbus(adapter), "--json"))
+        self.assertEqual(out["devices"], [adapter])
         out = json.loads(self.status(info, "--json"))
         self.assertEqual(set(out), {"bus", "devices"})
         bus = {k: v for k, v in info.items() if k not in ("present", "devices")}
@@ -120,8 +138,8 @@ Shutdown: ready, message version 3.2
                 for inner in value:
                     yield from names(inner)
         out = json.loads(self.status(
-            vmbus(heartbeat(), shutdown(), timesync(), vss(), kvp(), fcopy()),
-            "--json"))
+            vmbus(heartbeat(), shutdown(), timesync(), vss(), kvp(), fcopy(),
+                  storage()), "--json"))
         self.assertEqual(set(names(out)) - words, set())
         self.assertGreater(len(set(names(out))), 30)
 
