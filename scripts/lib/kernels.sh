@@ -155,13 +155,14 @@ unpack_tools() { # SUITE DIR PACKAGE...
     rm -rf "$new"
 }
 
+STORAGE_MODULES=(--module sd_mod --module sr_mod --module ext4
+    --module crc32c_generic --module hv_storvsc)
+
 # With the storage driver, disks and CDs, and the file systems of tests, in
 # build/guest/VERSION/initramfs-storage; and in initramfs-fio with fio, what
 # makes and checks file systems, and the drivers of other adapters.
 storage_prepare() { # VERSION...
     local version dir arguments tools=() program
-    local storage=(--module sd_mod --module sr_mod --module ext4
-        --module crc32c_generic --module hv_storvsc)
     tool_packages fio e2fsprogs xfsprogs fdisk eject sg3-utils
     for program in usr/bin/fio sbin/mke2fs sbin/e2fsck sbin/mkfs.xfs \
         sbin/xfs_repair sbin/sfdisk usr/bin/eject usr/bin/sg_persist; do
@@ -178,10 +179,10 @@ storage_prepare() { # VERSION...
         guest_kernel "$version"
         step "guest-$version-storage" "disks for Linux $version" \
             guest_initramfs "$version" "$dir/initramfs-storage" \
-            "${arguments[@]}" "${storage[@]}"
+            "${arguments[@]}" "${STORAGE_MODULES[@]}"
         step "guest-$version-fio" "disks and fio for Linux $version" \
             guest_initramfs "$version" "$dir/initramfs-fio" \
-            "${arguments[@]}" "${storage[@]}" "${tools[@]}"
+            "${arguments[@]}" "${STORAGE_MODULES[@]}" "${tools[@]}"
     done
 }
 
@@ -243,8 +244,9 @@ backup_prepare() { # VERSION...
 }
 
 # With Debian's daemons for Hyper-V guests, in
-# build/guest/VERSION/initramfs-daemons.  Those of bookworm run everywhere, and
-# no later package has one for file copy.
+# build/guest/VERSION/initramfs-daemons; and with disks, too, in
+# initramfs-nested.  The daemons of bookworm run everywhere, and no later
+# package has one for file copy.
 daemons_prepare() { # VERSION...
     local version dir arguments program
     package_files bookworm hyperv-daemons
@@ -261,6 +263,9 @@ daemons_prepare() { # VERSION...
         step "guest-$version-daemons" "Hyper-V daemons for Linux $version" \
             guest_initramfs "$version" "$dir/initramfs-daemons" \
             "${arguments[@]}"
+        step "guest-$version-nested" "daemons and disks for Linux $version" \
+            guest_initramfs "$version" "$dir/initramfs-nested" \
+            "${arguments[@]}" "${STORAGE_MODULES[@]}"
     done
 }
 
@@ -290,7 +295,7 @@ nested_prepare() {
         dir=$OUT/guest/$version
         arguments+=(--file "/guest/$version/vmlinuz=$dir/vmlinuz"
             --file "/guest/$version/initramfs=$dir/initramfs"
-            --file "/guest/$version/initramfs-daemons=$dir/initramfs-daemons")
+            --file "/guest/$version/initramfs-nested=$dir/initramfs-nested")
     done
     for version in "${NESTED_KERNELS[@]}"; do
         guest_kernel "$version"

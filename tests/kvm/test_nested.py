@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from guestlib.machine import SCALE
 from guestlib.nested import OUTER, InnerMachine
 
 # hvctl host-check: KVM cannot carry VMBus.
@@ -21,8 +22,13 @@ def outer(module_machine):
                 ids=lambda c: f'linux{c[0]}-{c[1]}-{c[2]}vp')
 def inner(request, outer):
     kernel, kind, cpus = request.param
-    one = InnerMachine(outer, kernel, kind, cpus, f'/tmp/{kernel}-{kind}',
-                       initramfs='initramfs-daemons')
+    folder = f'/tmp/{kernel}-{kind}'
+    outer.run(f'mkdir {folder} && truncate -s 64M {folder}/disk')
+    one = InnerMachine(
+        outer, kernel, kind, cpus, folder, initramfs='initramfs-nested',
+        extra=['-object', 'iothread,id=io0', '-device', 'hv-scsi,id=s0,'
+               'iothread=io0', '-drive', f'if=none,id=d0,file={folder}/disk,'
+               'format=raw', '-device', 'scsi-hd,bus=s0.0,drive=d0'])
     one.cpus = cpus
     one.wait_count('^guest: system up', 1)
     one.wait_heartbeat()
@@ -107,12 +113,54 @@ hv_kvp_daemon -n >/tmp/kvp.log 2>&1 & sleep 2
     assert (code, output.strip()) == (0, 'value'), output
 
 
+def digests(inner):
+    """Of the disk's 64 MiB, in the guest and in its host."""
+    guest = inner.shell.run('until [ -b /dev/sda ]; do sleep 0.1; done; '
+                            'sha256sum /dev/sda')
+    host = inner.outer.run(f'sha256sum {inner.folder}/disk')
+    return guest.split()[0], host.split()[0]
+
+
+def test_disk_in_an_iothread(inner):
+    """What several writers wrote at once, in requests of many sizes, is there;
+    each processor has a channel, whose signals go to the IOThread."""
+    inner.shell.run('until [ -b /dev/sda ]; do sleep 0.1; done')
+    inner.shell.run("""
+dd if=/dev/urandom of=/tmp/x bs=1M count=2 2>/dev/null
+for job in 0 1 2 3; do
+    (for size in 512 4096 65536 1048576; do
+        count=$((2097152 / size < 256 ? 2097152 / size : 256))
+        at=$((job * 16777216 / size))
+        dd if=/tmp/x of=/dev/sda bs=$size oflag=direct seek=$at \
+            count=$count conv=notrunc || exit 1
+        dd if=/dev/sda of=/tmp/y$job bs=$size iflag=direct skip=$at \
+            count=$count || exit 1
+        cmp -n $((count * size)) /tmp/x /tmp/y$job || exit 1
+    done 2>/dev/null && echo done >>/tmp/jobs) &
+    jobs="$jobs $!"
+done
+wait $jobs
+[ "$(grep -c done /tmp/jobs)" = 4 ]
+""", timeout=600 * SCALE)
+    guest, host = digests(inner)
+    assert guest == host
+    code, output = inner.hvctl('status --json')
+    assert code == 0, output
+    adapter, = (d for d in json.loads(output)['devices']
+                if d['driver'] == 'hv-scsi')
+    assert adapter['storage']['refused'] == 0
+    assert len(adapter['channels']) == inner.cpus
+    assert all(c['signals-received'] for c in adapter['channels'])
+
+
 def test_restart(inner):
     code, output = inner.hvctl('shutdown --reboot --wait --timeout 200')
     assert code == 0, output
     inner.wait_count('^guest: system up', 2)
     assert inner.count('guest: restarting from user space') == 1
     inner.wait_heartbeat()
+    guest, host = digests(inner)
+    assert guest == host
 
 
 def test_shutdown(inner):
