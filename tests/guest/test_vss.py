@@ -112,6 +112,10 @@ def test_hold_time_passes(guest):
     assert time.monotonic() - start > 2
     info = guest.wait_state('failed')
     assert info['reason'] == 'hold-over'
+    # Whoever wanted to thaw it hears that, once.
+    late = hvctl(guest, 'snapshot-thaw', code=LOST)
+    assert '(hold-over)' in late.stderr
+    hvctl(guest, 'snapshot-thaw')
     assert not info['thaw-owed']
 
 

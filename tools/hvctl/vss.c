@@ -246,6 +246,25 @@ bool vss_renew(Qmp *qmp, int64_t job, GError **error)
     return result != NULL;
 }
 
+/* Does a freeze end for that reason though nobody asked for its thaw? */
+static bool is_early(const char *reason)
+{
+    static const char *const early[] = {"hold-over", "limit", "shutdown",
+                                        "migration", "moved", "reset",
+                                        "gone",      NULL};
+
+    return g_strv_contains(early, reason);
+}
+
+static int fail_early(const char *reason, GError **error)
+{
+    g_set_error(error, HVCTL_ERROR, HVCTL_LOST,
+                "The guest is thawed, but the freeze had ended before (%s): "
+                "what was copied meanwhile is not to be trusted.",
+                reason);
+    return HVCTL_LOST;
+}
+
 static int wait_thawed(Qmp *qmp, GError **error)
 {
     for (;;) {
@@ -288,7 +307,7 @@ static int wait_thawed(Qmp *qmp, GError **error)
                                 "The guest closed the backup service before it "
                                 "thawed; the host thaws it when it is back.");
         }
-        return HVCTL_DONE;
+        return is_early(reason) ? fail_early(reason, error) : HVCTL_DONE;
     }
 }
 
@@ -373,8 +392,20 @@ int hvctl_snapshot_thaw(const HvctlOptions *options, GError **error)
 {
     double timeout = options->timeout < 0 ? DEFAULT_TIMEOUT : options->timeout;
     g_autoptr(Qmp) qmp = qmp_connect(options->qmp, timeout, error);
-    int code = qmp ? vss_thaw(qmp, error) : HVCTL_BROKEN;
+    g_autoptr(JsonObject) before =
+        qmp ? execute(qmp, "query-vmbus-vss", NULL, error) : NULL;
+    const char *reason;
+    int code;
 
+    if (!before) {
+        return HVCTL_BROKEN;
+    }
+    reason = hvctl_get_string(before, "reason", "");
+    code = vss_thaw(qmp, error);
+    /* The last freeze, whose thaw somebody thinks this is. */
+    if (code == HVCTL_DONE && is_early(reason)) {
+        return fail_early(reason, error);
+    }
     if (code == HVCTL_DONE) {
         print_result(options, "thawed", 0, 0);
     }

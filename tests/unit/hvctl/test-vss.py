@@ -179,9 +179,11 @@ class Freeze(Case):
 
 
 class Thaw(Case):
-    def thaw(self, script, *args):
+    def thaw(self, script, *args, before=None):
         def whole(peer):
             peer.greet()
+            peer.expect("query-vmbus-vss")
+            peer.reply(before or vss_info("frozen"))
             peer.expect("vmbus-vss-thaw")
             script(peer)
         return serve(whole, "snapshot-thaw", *args)
@@ -206,7 +208,21 @@ class Thaw(Case):
         self.assertEqual(json.loads(result.out), {"state": "thawed"})
 
     def test_thawed_for_another_reason(self):
-        self.check(self.thaw(self.changes(("failed", "hold-over"))), DONE)
+        for reason in ("hold-over", "limit", "shutdown", "migration", "moved",
+                       "reset"):
+            with self.subTest(reason):
+                self.check(self.thaw(self.changes(("failed", reason))), LOST,
+                           f"had ended before ({reason})")
+
+    def test_too_late(self):
+        """The host has thawed by itself, and the copy is worth nothing."""
+        thawed = self.changes(("thawing", "thawed"), ("idle", None))
+        self.check(self.thaw(thawed, before=vss_info("failed",
+                                                     reason="hold-over")),
+                   LOST, "had ended before (hold-over)")
+        for reason in "refused", "timeout", "disabled":
+            self.check(self.thaw(thawed, before=vss_info("failed",
+                                                         reason=reason)), DONE)
 
     def test_before_the_answer(self):
         def script(peer):
