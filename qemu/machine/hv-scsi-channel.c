@@ -3,6 +3,7 @@
 #include "qemu/osdep.h"
 #include "qemu/main-loop.h"
 #include "block/aio-wait.h"
+#include "hw/resettable.h"
 #include "hw/virtio/iothread-vq-mapping.h"
 #include "qapi/error.h"
 #include "hv-listen.h"
@@ -275,6 +276,26 @@ void hv_scsi_channels_loaded(HvScsi *s)
             hv_channel_set_aio_context(i ? vmbus_channel_subchannel(primary, i)
                                          : primary,
                                        s->channels[i].ctx);
+        }
+    }
+}
+
+void hv_scsi_sum(HvScsi *s, StorChannelInfo *sum)
+{
+    *sum = (StorChannelInfo){0};
+    for (unsigned i = 0; i < STOR_MAX_CHANNELS; i++) {
+        StorChannel *channel = storvsp_channel(s->vsp, i);
+        StorChannelInfo one;
+
+        if (channel) {
+            storvsp_channel_info(channel, &one);
+            sum->in_flight += one.in_flight;
+            sum->requests += one.requests;
+            sum->completed += one.completed;
+            sum->refused += one.refused;
+            if (!sum->last_refusal) {
+                sum->last_refusal = one.last_refusal;
+            }
         }
     }
 }

@@ -61,36 +61,19 @@ void hv_scsi_disk_unplug(HotplugHandler *handler, DeviceState *dev,
  * guest has been quiet for a while, or has no driver for it.
  */
 
-static uint64_t requests_of(HvScsi *s, unsigned *in_flight)
-{
-    uint64_t requests = 0;
-
-    *in_flight = 0;
-    for (unsigned i = 0; i < STOR_MAX_CHANNELS; i++) {
-        StorChannel *channel = storvsp_channel(s->vsp, i);
-        StorChannelInfo info;
-
-        if (channel) {
-            storvsp_channel_info(channel, &info);
-            requests += info.requests;
-            *in_flight += info.in_flight;
-        }
-    }
-    return requests;
-}
-
 static void look(void *opaque)
 {
     HvScsi *s = opaque;
-    unsigned in_flight;
-    uint64_t requests = requests_of(s, &in_flight);
+    StorChannelInfo all;
     StorVspInfo info;
 
-    s->quiet_looks =
-        requests == s->leaving_requests && !in_flight ? s->quiet_looks + 1 : 0;
-    s->leaving_requests = requests;
+    hv_scsi_sum(s, &all);
+    s->quiet_looks = all.requests == s->leaving_requests && !all.in_flight
+                         ? s->quiet_looks + 1
+                         : 0;
+    s->leaving_requests = all.requests;
     storvsp_info(s->vsp, &info);
-    trace_hv_scsi_leaving(requests, in_flight, s->quiet_looks);
+    trace_hv_scsi_leaving(all.requests, all.in_flight, s->quiet_looks);
     if (info.phase != STOR_READY || s->quiet_looks >= QUIET_LOOKS) {
         hv_device_request_unplug(VMBUS_DEVICE(s));
     } else {

@@ -1,14 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "qemu/osdep.h"
 #include "qemu/defer-call.h"
-#include "qemu/main-loop.h"
 #include "qemu/module.h"
 #include "qapi/error.h"
 #include "hw/boards.h"
 #include "hw/hotplug.h"
 #include "hw/qdev-properties.h"
 #include "hw/qdev-properties-system.h"
-#include "hw/resettable.h"
 #include "system/runstate.h"
 #include "hv-scsi.h"
 #include "trace/trace-hw_vmbus.h"
@@ -144,6 +142,7 @@ static void scsi_describe(HvDevice *dev, VMBusDeviceInfo *info)
 {
     HvScsi *s = HV_SCSI(dev);
     VMBusStorageInfo *out = g_new0(VMBusStorageInfo, 1);
+    StorChannelInfo all;
     StorVspInfo vsp;
 
     storvsp_info(s->vsp, &vsp);
@@ -153,21 +152,12 @@ static void scsi_describe(HvDevice *dev, VMBusDeviceInfo *info)
             hv_version_string((vsp.version >> 8) << 16 | (vsp.version & 0xff));
     }
     out->enumerations = vsp.enumerations;
-    for (unsigned i = 0; i < STOR_MAX_CHANNELS; i++) {
-        StorChannel *channel = storvsp_channel(s->vsp, i);
-        StorChannelInfo ch;
-
-        if (channel) {
-            storvsp_channel_info(channel, &ch);
-            out->in_flight += ch.in_flight;
-            out->requests += ch.requests;
-            out->completed += ch.completed;
-            out->refused += ch.refused;
-            if (ch.last_refusal && !out->last_refusal) {
-                out->last_refusal = g_strdup(ch.last_refusal);
-            }
-        }
-    }
+    hv_scsi_sum(s, &all);
+    out->in_flight = all.in_flight;
+    out->requests = all.requests;
+    out->completed = all.completed;
+    out->refused = all.refused;
+    out->last_refusal = g_strdup(all.last_refusal);
     info->storage = out;
 }
 

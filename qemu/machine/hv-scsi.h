@@ -99,6 +99,8 @@ bool hv_scsi_channels_init(HvScsi *s, unsigned count, Error **errp);
 void hv_scsi_channels_cleanup(HvScsi *s);
 /* The service has loaded its state. */
 void hv_scsi_channels_loaded(HvScsi *s);
+/* What all open channels have counted, and the first one's last refusal. */
+void hv_scsi_sum(HvScsi *s, StorChannelInfo *sum);
 /* As storvsp_pause(), and no channel is at work when it returns. */
 void hv_scsi_pause(HvScsi *s);
 /* After hv_scsi_pause(): does what the channels wait for. */
