@@ -10,7 +10,7 @@ import pytest
 
 from guestlib import Console, backup
 from guestlib.agent import MAC, PREPARE
-from guestlib.libvirt import NoUser, Session, domain
+from guestlib.libvirt import domain
 from guestlib.machine import BOOTED, SCALE, GuestShell
 
 AGENT = 'org.qemu.guest_agent.0'
@@ -33,16 +33,6 @@ hv_vss_daemon --no-daemon >/tmp/vss.log 2>&1 &
 hv_kvp_daemon -n >/tmp/kvp.log 2>&1 &
 write-sequence /data/log >/tmp/writer.log 2>&1 &
 '''
-
-
-@pytest.fixture(scope='module')
-def session():
-    try:
-        one = Session()
-    except NoUser as why:
-        pytest.skip(str(why))
-    yield one
-    one.close()
 
 
 class Guest:

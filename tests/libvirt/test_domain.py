@@ -7,22 +7,12 @@ import xml.etree.ElementTree as ET
 import pytest
 
 from guestlib import Console, hvctl
-from guestlib.libvirt import NoUser, Session, domain
+from guestlib.libvirt import domain
 from guestlib.machine import SCALE
 from guestlib.vmbus import HEARTBEAT
 
 SERVICES = ['heartbeat', 'shutdown', 'timesync', 'vss', 'kvp', 'filecopy']
 ENLIGHTENMENTS = ['relaxed', 'vapic', 'vpindex', 'runtime', 'synic', 'stimer']
-
-
-@pytest.fixture(scope='module')
-def session():
-    try:
-        one = Session()
-    except NoUser as why:
-        pytest.skip(str(why))
-    yield one
-    one.close()
 
 
 @pytest.fixture
