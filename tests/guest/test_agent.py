@@ -9,6 +9,7 @@ import pytest
 from guestlib import backup, sanitizer
 from guestlib.agent import (MAC, AgentError, AgentGuest, Client, is_open,
                             options, wait_port)
+from guestlib.hibernate import listen
 from guestlib.machine import SCALE, MachineEnded
 from guestlib.migration import migrate
 from guestlib.paths import BUILD, vmbus_devices
@@ -316,20 +317,12 @@ def test_migration(machine):
         assert client.call('guest-fsfreeze-thaw') == 1
 
 
-# Linux leaves it to its user space, by an event of the device.
-ASKED = '''
-printf '#!/bin/sh\\n[ "$EVENT" = hibernate ] && echo asked >/tmp/asked\\n' \\
-    >/tmp/event && chmod +x /tmp/event
-uevent /tmp/event >/dev/null 2>&1 &
-'''
-
-
 def test_suspend_disk(machine):
     one = machine(devices=vmbus_devices())
     one.command += options(one.folder)
     one.boot()
     one.wait_ready()
-    one.run(ASKED)
+    listen(one, 'echo asked >/tmp/asked')
     with Client(one.folder / 'agent') as client:
         client.begin('guest-suspend-disk')
         one.run('until [ -s /tmp/asked ]; do sleep 0.1; done')

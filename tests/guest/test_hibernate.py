@@ -3,6 +3,7 @@
 an event of the device; what acts on it is a rule of udev, or this test."""
 import pytest
 
+from guestlib.hibernate import listen
 from guestlib.machine import SCALE
 from guestlib.paths import hv_cpu, vmbus_devices
 
@@ -10,17 +11,7 @@ KERNELS = ['6.1', '6.12']
 REFUSED, IN_PROGRESS = 6, 20
 SWAP_BYTES = 512 << 20
 DISABLE = {'q35': 'ICH9-LPC.disable_s4=1', 'pc': 'PIIX4_PM.disable_s4=1'}
-# Run for each event of a device, which it has in its environment.
-LISTEN = '''
-printf '#!/bin/sh\n[ "$EVENT" = hibernate ] || exit 0\n%s\n' '{action}' \
-    >/tmp/event && chmod +x /tmp/event
-uevent /tmp/event >/dev/null 2>&1 &
-'''
 RECORD = 'echo "$ACTION $SUBSYSTEM $DEVPATH" >>/tmp/asked'
-
-
-def listen(guest, action):
-    guest.run(LISTEN.format(action=action))
 
 
 def response(guest):
