@@ -7,9 +7,12 @@
 core_setup() { # DIR OPTION...
     local dir=$1
     shift
-    if [[ ! -e $dir/build.ninja ]]; then
+    set -- -Dlibvirt=enabled "$@"
+    if [[ ! -e $dir/build.ninja ||
+        $(cat "$dir/options" 2>/dev/null) != "$*" ]]; then
         rm -rf "$dir"
         meson setup "$dir" "$TOP" "$@"
+        echo "$*" >"$dir/options"
     fi
 }
 

@@ -242,8 +242,8 @@ int hvctl_copy_file(const HvctlOptions *options, GError **error)
     if (!check_usage(options, error)) {
         return HVCTL_USAGE;
     }
-    qmp = copy.qmp = qmp_connect(
-        options->qmp, copy.timeout > 0 ? copy.timeout + GRACE : 0, error);
+    qmp = copy.qmp =
+        qmp_open(options, copy.timeout > 0 ? copy.timeout + GRACE : 0, error);
     if (!qmp || !begin(&copy, error)) {
         return HVCTL_BROKEN;
     }

@@ -5,7 +5,7 @@ const HvctlExitInfo hvctl_exits[] = {
     {HVCTL_DONE, "done"},
     {HVCTL_BROKEN, "QEMU answered with an unexpected error or with nonsense"},
     {HVCTL_USAGE, "the command line is wrong"},
-    {HVCTL_UNREACHABLE, "the QMP socket cannot be reached, or QEMU left"},
+    {HVCTL_UNREACHABLE, "the machine cannot be reached, or QEMU left"},
     {HVCTL_NO_VMBUS, "the machine has no VMBus, or not the device"},
     {HVCTL_NOT_OPEN, "the guest has not opened the service"},
     {HVCTL_REFUSED, "the guest refused, or did something else"},

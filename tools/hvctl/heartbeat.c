@@ -164,7 +164,7 @@ static int watch(Qmp *qmp, bool json, GError **error)
 int hvctl_heartbeat(const HvctlOptions *options, GError **error)
 {
     double timeout = options->timeout < 0 ? DEFAULT_TIMEOUT : options->timeout;
-    g_autoptr(Qmp) qmp = qmp_connect(options->qmp, timeout, error);
+    g_autoptr(Qmp) qmp = qmp_open(options, timeout, error);
     g_autoptr(JsonObject) info = qmp ? qmp_query_vmbus(qmp, error) : NULL;
     JsonObject *heartbeat;
 
@@ -173,10 +173,8 @@ int hvctl_heartbeat(const HvctlOptions *options, GError **error)
     }
     heartbeat = service_find(info, "heartbeat");
     if (!heartbeat) {
-        g_set_error(error, HVCTL_ERROR, HVCTL_NO_VMBUS,
-                    "The machine at %s has no hv-heartbeat device.",
-                    options->qmp);
-        return HVCTL_NO_VMBUS;
+        return service_fail(error, HVCTL_NO_VMBUS,
+                            "The machine has no hv-heartbeat device.");
     }
     print_now(heartbeat, options->json);
     if (options->watch) {

@@ -1,11 +1,55 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # Completion of hvctl for bash.
 
+# Sets command, the count of arguments after it, and, if the machine is a
+# domain, connected and uri.  bash takes addresses apart at their colons, so
+# this looks at the whole line.
+_hvctl_line()
+{
+    local line=${COMP_LINE-"${COMP_WORDS[*]}"} qmp=${HVCTL_QMP-} i given
+    read -ra given <<<"${line:0:${COMP_POINT:-${#line}}}."
+
+    command='' count=0 connected='' uri=''
+    for ((i = 1; i < ${#given[@]} - 1; i++)); do
+        case ${given[i]} in
+        -c | --connect)
+            connected=yes
+            uri=${given[++i]}
+            ;;
+        --connect=*)
+            connected=yes
+            uri=${given[i]#*=}
+            ;;
+        --qmp | --qmp=*)
+            qmp=${given[i]}
+            [[ $qmp == *=* ]] || ((i++))
+            ;;
+        --timeout | --message | --hold | --run | --address | --gateway | \
+            --dns | --resume | --cancel | --device)
+            ((i++))
+            ;;
+        -*) ;;
+        *)
+            if [[ -z $command ]]; then
+                command=${given[i]}
+            else
+                ((count++))
+            fi
+            ;;
+        esac
+    done
+    given=${VIRSH_DEFAULT_CONNECT_URI:-${LIBVIRT_DEFAULT_URI-}}
+    if [[ -z $connected && -z $qmp && -n $given ]]; then
+        connected=yes
+        uri=$given
+    fi
+}
+
 _hvctl()
 {
     local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]}
-    local common='--qmp --json --timeout --help'
-    local command='' i words
+    local common='--qmp --connect --json --timeout --help'
+    local command count connected uri words=''
 
     case $prev in
     --qmp | --device)
@@ -13,19 +57,19 @@ _hvctl()
         return
         ;;
     --timeout | --message | --hold | --run | --address | --gateway | --dns | \
-        --resume | --cancel)
+        --resume | --cancel | -c | --connect)
         return
         ;;
     esac
-    for ((i = 1; i < COMP_CWORD; i++)); do
-        case ${COMP_WORDS[i]} in
-        status | heartbeat | shutdown | timesync | snapshot-freeze | \
-            snapshot-thaw | vss-status | kvp | ip | copy | host-check)
-            command=${COMP_WORDS[i]}
-            break
-            ;;
-        esac
-    done
+    _hvctl_line
+    if [[ -n $connected && -n $command && $command != host-check ]]; then
+        if ((count == 0)) && [[ $cur != -* ]]; then
+            words=$(virsh -q ${uri:+-c "$uri"} list --name 2>/dev/null)
+            mapfile -t COMPREPLY < <(compgen -W "$words" -- "$cur")
+            return
+        fi
+        ((count--))
+    fi
     case $command in
     '')
         words="status heartbeat shutdown timesync snapshot-freeze"
@@ -37,16 +81,16 @@ _hvctl()
     timesync) words="$common --sync" ;;
     snapshot-freeze) words="$common --hold --run" ;;
     kvp)
-        case $prev in
-        kvp) words="list get set delete" ;;
-        list | get | set | delete)
+        if [[ $cur == -* ]]; then
+            words="$common --direct --number"
+        elif ((count == 0)); then
+            words="list get set delete"
+        elif ((count == 1)); then
             words="external guest auto auto-external auto-internal"
-            ;;
-        *) words="$common --direct --number" ;;
-        esac
+        fi
         ;;
     ip)
-        if [[ $prev == ip ]]; then
+        if [[ $cur != -* ]] && ((count == 0)); then
             words="get set"
         else
             words="$common --dhcp --address --gateway --dns"

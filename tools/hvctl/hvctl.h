@@ -45,7 +45,10 @@ extern const unsigned hvctl_exit_count;
 GQuark hvctl_error_quark(void);
 
 typedef struct HvctlOptions {
-    char *qmp; /* socket: a path, or tcp:HOST:PORT */
+    /* The machine: by its socket, or with libvirt. */
+    char *qmp;     /* a path, or tcp:HOST:PORT */
+    char *connect; /* libvirt's URI; "" for its default */
+    char *domain;  /* its name or UUID; not NULL: the machine is libvirt's */
     bool json;
     bool watch;  /* heartbeat */
     bool reboot; /* shutdown */

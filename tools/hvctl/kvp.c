@@ -71,7 +71,7 @@ static JsonObject *run(const HvctlOptions *options, Request *r, GError **error)
     json_builder_set_member_name(arguments, "timeout-ms");
     json_builder_add_int_value(arguments, service_timeout_ms(timeout));
     json_builder_end_object(arguments);
-    qmp = qmp_connect(options->qmp, timeout > 0 ? timeout + GRACE : 0, error);
+    qmp = qmp_open(options, timeout > 0 ? timeout + GRACE : 0, error);
     if (!qmp) {
         return NULL;
     }

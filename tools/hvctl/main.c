@@ -16,6 +16,8 @@ static gboolean opt_json, opt_version, opt_watch, opt_reboot, opt_hibernate,
 static const GOptionEntry common_entries[] = {
     {"qmp", 0, 0, G_OPTION_ARG_FILENAME, &options.qmp,
      "QMP socket: a path, or tcp:HOST:PORT (default: $HVCTL_QMP)", "PATH"},
+    {"connect", 'c', 0, G_OPTION_ARG_STRING, &options.connect,
+     "Through the libvirt at URI; the domain follows the command", "URI"},
     {"json", 0, 0, G_OPTION_ARG_NONE, &opt_json, "Print JSON", NULL},
     {"timeout", 0, 0, G_OPTION_ARG_DOUBLE, &options.timeout,
      "Give up after S seconds; 0: never (default: 10; shutdown, "
@@ -110,7 +112,7 @@ static const struct {
     const char *name;
     const char *summary;
     HvctlCommand *run;
-    bool needs_qmp;
+    bool needs_machine;
     const GOptionEntry *entries;
     const char *arguments; /* NULL: it takes none */
 } commands[] = {
@@ -171,7 +173,10 @@ static GOptionContext *main_context(void)
 
 static GOptionContext *command_context(size_t index)
 {
-    GOptionContext *context = g_option_context_new(commands[index].arguments);
+    g_autofree char *arguments = g_strconcat(
+        commands[index].needs_machine ? "[DOMAIN] " : "",
+        commands[index].arguments ? commands[index].arguments : "", NULL);
+    GOptionContext *context = g_option_context_new(g_strchomp(arguments));
     g_autoptr(GString) text = g_string_new(NULL);
 
     append_exits(text);
@@ -237,6 +242,46 @@ static void drop_separator(char **argv)
     }
 }
 
+/*
+ * Which machine?  By its socket, or a domain, the first argument then; what
+ * is given on the command line is before what the environment has, and what
+ * it has for us before what it has for users of libvirt.
+ */
+static int find_machine(const char *command)
+{
+    static const char *const uris[] = {"VIRSH_DEFAULT_CONNECT_URI",
+                                       "LIBVIRT_DEFAULT_URI"};
+    const char *qmp = g_getenv("HVCTL_QMP");
+
+    if (options.qmp && options.connect) {
+        return usage("%s: a machine is given with --qmp or with --connect.",
+                     command);
+    }
+    if (!options.qmp && !options.connect && qmp && *qmp) {
+        options.qmp = g_strdup(qmp);
+    }
+    for (size_t i = 0; i < G_N_ELEMENTS(uris); i++) {
+        const char *uri = g_getenv(uris[i]);
+
+        if (!options.qmp && !options.connect && uri && *uri) {
+            options.connect = g_strdup(uri);
+        }
+    }
+    if (!options.connect && (!options.qmp || !*options.qmp)) {
+        return usage("%s needs a machine: give --qmp, or --connect and a "
+                     "domain, or set HVCTL_QMP.",
+                     command);
+    }
+    if (options.connect) {
+        options.domain = options.args[0];
+        if (!options.domain || !*options.domain) {
+            return usage("%s needs the name of a domain.", command);
+        }
+        options.args++;
+    }
+    return HVCTL_DONE;
+}
+
 /* After the command's own options are read. */
 static int run(size_t index)
 {
@@ -262,12 +307,13 @@ static int run(size_t index)
         return usage("%s is given as seconds, from 0 to 1000000000.",
                      "--timeout");
     }
-    if (commands[index].needs_qmp && !options.qmp) {
-        options.qmp = g_strdup(g_getenv("HVCTL_QMP"));
+    code = commands[index].needs_machine ? find_machine(commands[index].name)
+                                         : HVCTL_DONE;
+    if (code != HVCTL_DONE) {
+        return code;
     }
-    if (commands[index].needs_qmp && (!options.qmp || !*options.qmp)) {
-        return usage("%s needs a QMP socket: give --qmp or set HVCTL_QMP.",
-                     commands[index].name);
+    if (!commands[index].arguments && options.args[0]) {
+        return usage("unexpected argument %s.", options.args[0]);
     }
     code = commands[index].run(&options, &error);
     return error ? complain(error) : code;
@@ -302,9 +348,6 @@ int main(int argc, char **argv)
         argv++;
         if (!parse(command_context(i), &argc, &argv, &code)) {
             return code;
-        }
-        if (argc > 1 && !commands[i].arguments) {
-            return usage("unexpected argument %s.", argv[1]);
         }
         drop_separator(argv);
         options.args = argv + 1;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-#include "qmp.h"
+#include "transport.h"
 
 #include <errno.h>
 #include <gio/gunixsocketaddress.h>
@@ -12,7 +12,8 @@
 /* QEMU's own limit; the parser behind us recurses. */
 #define MAX_DEPTH 1024
 
-struct Qmp {
+typedef struct Socket {
+    Qmp qmp;
     char *address;
     GSocketConnection *connection;
     int fd;
@@ -20,19 +21,8 @@ struct Qmp {
     gsize scanned; /* so far the scanner has looked */
     int depth;     /* of brackets at that place */
     bool in_string, escaped;
-    bool ended;
-    bool limited;
-    int64_t deadline; /* on g_get_monotonic_time() */
     int64_t next_id;
-    GQueue events;
-};
-
-static bool out_of_time(Qmp *qmp, GError **error)
-{
-    g_set_error(error, HVCTL_ERROR, HVCTL_TIMEOUT,
-                "QEMU at %s did not answer in time.", qmp->address);
-    return false;
-}
+} Socket;
 
 /* Milliseconds for poll(); never negative but for "no limit". */
 static int time_left(const Qmp *qmp)
@@ -46,48 +36,44 @@ static int time_left(const Qmp *qmp)
     return left <= 0 ? 0 : (int)MIN((left + 999) / 1000, G_MAXINT);
 }
 
-static bool wait_for(Qmp *qmp, short events, GError **error)
+static bool wait_for(Socket *s, short events, GError **error)
 {
-    struct pollfd pollfd = {.fd = qmp->fd, .events = events};
+    struct pollfd pollfd = {.fd = s->fd, .events = events};
     int n;
 
     do {
-        n = poll(&pollfd, 1, time_left(qmp));
+        n = poll(&pollfd, 1, time_left(&s->qmp));
     } while (n < 0 && errno == EINTR);
-    return n > 0 || out_of_time(qmp, error);
+    if (n <= 0) {
+        qmp_out_of_time(&s->qmp, error);
+    }
+    return n > 0;
 }
 
-static bool ended(Qmp *qmp, GError **error)
+static bool ended(Socket *s, GError **error)
 {
-    qmp->ended = true;
+    s->qmp.ended = true;
     g_set_error(error, HVCTL_ERROR, HVCTL_UNREACHABLE,
-                "QEMU at %s closed the connection.", qmp->address);
+                "QEMU at %s closed the connection.", s->address);
     return false;
 }
 
-static bool nonsense(Qmp *qmp, const char *what, GError **error)
-{
-    g_set_error(error, HVCTL_ERROR, HVCTL_BROKEN,
-                "What %s sent is not QMP: %s.", qmp->address, what);
-    return false;
-}
-
-static bool receive_more(Qmp *qmp, GError **error)
+static bool receive_more(Socket *s, GError **error)
 {
     char buffer[65536];
     ssize_t n;
 
-    if (!wait_for(qmp, POLLIN, error)) {
+    if (!wait_for(s, POLLIN, error)) {
         return false;
     }
-    n = recv(qmp->fd, buffer, sizeof(buffer), MSG_DONTWAIT);
+    n = recv(s->fd, buffer, sizeof(buffer), MSG_DONTWAIT);
     if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
         return true;
     }
     if (n <= 0) {
-        return ended(qmp, error);
+        return ended(s, error);
     }
-    g_string_append_len(qmp->in, buffer, n);
+    g_string_append_len(s->in, buffer, n);
     return true;
 }
 
@@ -96,70 +82,70 @@ static bool receive_more(Qmp *qmp, GError **error)
  * write an object over several lines, so lines are not messages.  Returns 0
  * if the object is not complete, -1 if what is there is no object.
  */
-static gssize scan(Qmp *qmp)
+static gssize scan(Socket *s)
 {
-    while (qmp->scanned < qmp->in->len) {
-        char c = qmp->in->str[qmp->scanned++];
+    while (s->scanned < s->in->len) {
+        char c = s->in->str[s->scanned++];
 
-        if (qmp->in_string) {
-            if (qmp->escaped) {
-                qmp->escaped = false;
+        if (s->in_string) {
+            if (s->escaped) {
+                s->escaped = false;
             } else if (c == '\\') {
-                qmp->escaped = true;
+                s->escaped = true;
             } else if (c == '"') {
-                qmp->in_string = false;
+                s->in_string = false;
             }
         } else if (c == '{' || c == '[') {
-            if (++qmp->depth > MAX_DEPTH) {
+            if (++s->depth > MAX_DEPTH) {
                 return -1;
             }
         } else if (c == '}' || c == ']') {
-            if (--qmp->depth <= 0) {
-                return qmp->depth < 0 ? -1 : (gssize)qmp->scanned;
+            if (--s->depth <= 0) {
+                return s->depth < 0 ? -1 : (gssize)s->scanned;
             }
-        } else if (qmp->depth == 0 && !g_ascii_isspace(c)) {
+        } else if (s->depth == 0 && !g_ascii_isspace(c)) {
             return -1;
         } else if (c == '"') {
-            qmp->in_string = true;
+            s->in_string = true;
         }
     }
     return 0;
 }
 
 /* The next message, complete; NULL with *@error. */
-static JsonObject *receive(Qmp *qmp, GError **error)
+static JsonObject *receive(Socket *s, GError **error)
 {
     g_autoptr(JsonParser) parser = json_parser_new();
     gssize len;
     JsonNode *root;
     bool parsed;
 
-    while ((len = scan(qmp)) == 0) {
-        if (qmp->in->len > QMP_MAX_MESSAGE) {
-            nonsense(qmp, "a message has no end", error);
+    while ((len = scan(s)) == 0) {
+        if (s->in->len > QMP_MAX_MESSAGE) {
+            qmp_nonsense(&s->qmp, "a message has no end", error);
             return NULL;
         }
-        if (!receive_more(qmp, error)) {
+        if (!receive_more(s, error)) {
             return NULL;
         }
     }
     if (len < 0) {
-        nonsense(qmp, "there is text that is no JSON object", error);
+        qmp_nonsense(&s->qmp, "there is text that is no JSON object", error);
         return NULL;
     }
-    parsed = json_parser_load_from_data(parser, qmp->in->str, len, NULL);
-    g_string_erase(qmp->in, 0, len);
-    qmp->scanned = 0;
+    parsed = json_parser_load_from_data(parser, s->in->str, len, NULL);
+    g_string_erase(s->in, 0, len);
+    s->scanned = 0;
     root = parsed ? json_parser_get_root(parser) : NULL;
     if (!root || !JSON_NODE_HOLDS_OBJECT(root)) {
-        nonsense(qmp, "a message is not a JSON object", error);
+        qmp_nonsense(&s->qmp, "a message is not a JSON object", error);
         return NULL;
     }
     return json_node_dup_object(root);
 }
 
 /* With the descriptor @fd beside the first byte, unless it is -1. */
-static ssize_t send_some(Qmp *qmp, const char *text, gsize len, int fd)
+static ssize_t send_some(Socket *s, const char *text, gsize len, int fd)
 {
     union {
         struct cmsghdr head;
@@ -176,20 +162,20 @@ static ssize_t send_some(Qmp *qmp, const char *text, gsize len, int fd)
         control.head.cmsg_len = CMSG_LEN(sizeof(int));
         memcpy(CMSG_DATA(&control.head), &fd, sizeof(int));
     }
-    return sendmsg(qmp->fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL);
+    return sendmsg(s->fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL);
 }
 
-static bool send_all(Qmp *qmp, const char *text, gsize len, int fd,
+static bool send_all(Socket *s, const char *text, gsize len, int fd,
                      GError **error)
 {
     while (len) {
-        ssize_t n = send_some(qmp, text, len, fd);
+        ssize_t n = send_some(s, text, len, fd);
 
         if (n < 0 && errno != EAGAIN && errno != EINTR) {
-            return ended(qmp, error);
+            return ended(s, error);
         }
         if (n < 0) {
-            if (!wait_for(qmp, POLLOUT, error)) {
+            if (!wait_for(s, POLLOUT, error)) {
                 return false;
             }
             continue;
@@ -201,44 +187,25 @@ static bool send_all(Qmp *qmp, const char *text, gsize len, int fd,
     return true;
 }
 
-static bool send_command(Qmp *qmp, const char *command, JsonNode *arguments,
+static bool send_command(Socket *s, const char *command, JsonNode *arguments,
                          int fd, GError **error)
 {
-    g_autoptr(JsonBuilder) builder = json_builder_new();
-    g_autoptr(JsonGenerator) generator = json_generator_new();
-    g_autoptr(JsonNode) root = NULL;
-    g_autofree char *text = NULL;
-    g_autofree char *line = NULL;
+    g_autofree char *text = qmp_command_text(command, arguments, ++s->next_id);
+    g_autofree char *line = g_strconcat(text, "\r\n", NULL);
 
-    json_builder_begin_object(builder);
-    json_builder_set_member_name(builder, "execute");
-    json_builder_add_string_value(builder, command);
-    if (arguments) {
-        json_builder_set_member_name(builder, "arguments");
-        json_builder_add_value(builder, arguments);
-    }
-    json_builder_set_member_name(builder, "id");
-    json_builder_add_int_value(builder, ++qmp->next_id);
-    json_builder_end_object(builder);
-    root = json_builder_get_root(builder);
-    json_generator_set_root(generator, root);
-    text = json_generator_to_data(generator, NULL);
-    line = g_strconcat(text, "\r\n", NULL);
-    return send_all(qmp, line, strlen(line), fd, error);
+    return send_all(s, line, strlen(line), fd, error);
 }
 
-static JsonNode *execute(Qmp *qmp, const char *command, JsonNode *arguments,
-                         int fd, const char **class, GError **error)
+static JsonObject *command(Qmp *qmp, const char *name, JsonNode *arguments,
+                           int fd, GError **error)
 {
-    if (class) {
-        *class = NULL;
-    }
-    if (!send_command(qmp, command, arguments, fd, error)) {
+    Socket *s = (Socket *)qmp;
+
+    if (!send_command(s, name, arguments, fd, error)) {
         return NULL;
     }
     for (;;) {
-        g_autoptr(JsonObject) message = receive(qmp, error);
-        JsonObject *failure;
+        g_autoptr(JsonObject) message = receive(s, error);
 
         if (!message) {
             return NULL;
@@ -248,108 +215,55 @@ static JsonNode *execute(Qmp *qmp, const char *command, JsonNode *arguments,
             continue;
         }
         /* An answer to a command that QEMU could not read has no id. */
-        if (hvctl_get_int(message, "id", qmp->next_id) != qmp->next_id) {
-            continue;
+        if (hvctl_get_int(message, "id", s->next_id) == s->next_id) {
+            return g_steal_pointer(&message);
         }
-        if (hvctl_has(message, "return")) {
-            return json_node_copy(json_object_get_member(message, "return"));
-        }
-        failure = hvctl_get_object(message, "error");
-        if (!failure) {
-            nonsense(qmp, "an answer is neither a result nor an error", error);
-            return NULL;
-        }
-        if (class) {
-            *class = g_intern_string(
-                hvctl_get_string(failure, "class", "GenericError"));
-        }
-        g_set_error(error, HVCTL_ERROR, HVCTL_BROKEN, "QEMU refused %s: %s",
-                    command,
-                    hvctl_get_string(failure, "desc", "no reason given"));
-        return NULL;
     }
 }
 
-JsonNode *qmp_execute(Qmp *qmp, const char *command, JsonNode *arguments,
-                      const char **class, GError **error)
+static bool can_pass_fd(Qmp *qmp, GError **error)
 {
-    return execute(qmp, command, arguments, -1, class, error);
-}
-
-bool qmp_pass_fd(Qmp *qmp, const char *name, int fd, GError **error)
-{
-    GSocket *sock = g_socket_connection_get_socket(qmp->connection);
-    g_autoptr(JsonBuilder) builder = json_builder_new();
-    g_autoptr(JsonNode) result = NULL;
+    Socket *s = (Socket *)qmp;
+    GSocket *sock = g_socket_connection_get_socket(s->connection);
 
     if (g_socket_get_family(sock) != G_SOCKET_FAMILY_UNIX) {
         g_set_error(error, HVCTL_ERROR, HVCTL_USAGE,
                     "%s is no UNIX socket, and a file cannot be passed over "
                     "it.",
-                    qmp->address);
+                    s->address);
         return false;
     }
-    json_builder_begin_object(builder);
-    json_builder_set_member_name(builder, "fdname");
-    json_builder_add_string_value(builder, name);
-    json_builder_end_object(builder);
-    result =
-        execute(qmp, "getfd", json_builder_get_root(builder), fd, NULL, error);
-    return result;
+    return true;
 }
 
-JsonObject *qmp_next_event(Qmp *qmp, GError **error)
+static JsonObject *next_event(Qmp *qmp, GError **error)
 {
-    JsonObject *message = g_queue_pop_head(&qmp->events);
+    for (;;) {
+        JsonObject *message = receive((Socket *)qmp, error);
 
-    while (!message) {
-        message = receive(qmp, error);
-        if (!message) {
-            return NULL;
+        if (!message || hvctl_has(message, "event")) {
+            return message;
         }
-        if (!hvctl_has(message, "event")) {
-            g_clear_pointer(&message, json_object_unref);
-        }
-    }
-    return message;
-}
-
-void qmp_drop_events(Qmp *qmp, const char *name)
-{
-    GList *link = qmp->events.head;
-
-    while (link) {
-        GList *next = link->next;
-        JsonObject *event = link->data;
-
-        if (!name || !g_strcmp0(hvctl_get_string(event, "event", NULL), name)) {
-            json_object_unref(event);
-            g_queue_delete_link(&qmp->events, link);
-        }
-        link = next;
+        json_object_unref(message);
     }
 }
 
-bool qmp_ended(const Qmp *qmp)
+static void close_socket(Qmp *qmp)
 {
-    return qmp->ended;
+    Socket *s = (Socket *)qmp;
+
+    g_clear_object(&s->connection);
+    g_string_free(s->in, TRUE);
+    g_free(s->address);
+    g_free(s);
 }
 
-void qmp_no_limit(Qmp *qmp)
-{
-    qmp->limited = false;
-}
-
-void qmp_limit(Qmp *qmp, double timeout)
-{
-    int64_t deadline =
-        g_get_monotonic_time() + (int64_t)(timeout * G_USEC_PER_SEC);
-
-    if (!qmp->limited || deadline < qmp->deadline) {
-        qmp->limited = true;
-        qmp->deadline = deadline;
-    }
-}
+static const QmpTransport transport = {
+    .command = command,
+    .next_event = next_event,
+    .can_pass_fd = can_pass_fd,
+    .close = close_socket,
+};
 
 /* NULL with *@error if @address names no place. */
 static GSocketConnectable *parse_address(const char *address, GError **error)
@@ -380,9 +294,9 @@ static GSocketConnectable *parse_address(const char *address, GError **error)
     return G_SOCKET_CONNECTABLE(g_unix_socket_address_new(address));
 }
 
-static bool open_socket(Qmp *qmp, double timeout, GError **error)
+static bool open_socket(Socket *s, double timeout, GError **error)
 {
-    g_autoptr(GSocketConnectable) where = parse_address(qmp->address, error);
+    g_autoptr(GSocketConnectable) where = parse_address(s->address, error);
     g_autoptr(GSocketClient) client = g_socket_client_new();
     g_autoptr(GError) why = NULL;
 
@@ -394,97 +308,57 @@ static bool open_socket(Qmp *qmp, double timeout, GError **error)
         g_socket_client_set_timeout(client,
                                     (guint)MIN(timeout + 1, G_MAXINT / 2));
     }
-    qmp->connection = g_socket_client_connect(client, where, NULL, &why);
-    if (!qmp->connection) {
+    s->connection = g_socket_client_connect(client, where, NULL, &why);
+    if (!s->connection) {
         if (g_error_matches(why, G_IO_ERROR, G_IO_ERROR_TIMED_OUT)) {
-            return out_of_time(qmp, error);
+            qmp_out_of_time(&s->qmp, error);
+            return false;
         }
         g_set_error(error, HVCTL_ERROR, HVCTL_UNREACHABLE,
-                    "No QEMU answers at %s: %s.", qmp->address, why->message);
+                    "No QEMU answers at %s: %s.", s->address, why->message);
         return false;
     }
-    qmp->fd = g_socket_get_fd(g_socket_connection_get_socket(qmp->connection));
+    s->fd = g_socket_get_fd(g_socket_connection_get_socket(s->connection));
     return true;
 }
 
-static bool negotiate(Qmp *qmp, GError **error)
+static bool negotiate(Socket *s, GError **error)
 {
     g_autoptr(JsonObject) greeting = NULL;
     g_autoptr(JsonNode) result = NULL;
     g_autoptr(GError) why = NULL;
 
-    greeting = receive(qmp, &why);
+    greeting = receive(s, &why);
     if (!greeting) {
         if (g_error_matches(why, HVCTL_ERROR, HVCTL_TIMEOUT)) {
             g_set_error(error, HVCTL_ERROR, HVCTL_TIMEOUT,
                         "QEMU at %s did not greet in time; a monitor serves "
                         "one client at a time, and another may be connected.",
-                        qmp->address);
+                        s->address);
         } else {
             g_propagate_error(error, g_steal_pointer(&why));
         }
         return false;
     }
     if (!hvctl_get_object(greeting, "QMP")) {
-        return nonsense(qmp, "the greeting is missing", error);
+        qmp_nonsense(&s->qmp, "the greeting is missing", error);
+        return false;
     }
-    result = qmp_execute(qmp, "qmp_capabilities", NULL, NULL, error);
+    result = qmp_execute(&s->qmp, "qmp_capabilities", NULL, NULL, error);
     return result != NULL;
 }
 
 Qmp *qmp_connect(const char *address, double timeout, GError **error)
 {
-    g_autoptr(Qmp) qmp = g_new0(Qmp, 1);
+    Socket *s = g_new0(Socket, 1);
+    g_autoptr(Qmp) qmp = &s->qmp;
 
-    qmp->address = g_strdup(address);
-    qmp->in = g_string_new(NULL);
-    qmp->fd = -1;
-    g_queue_init(&qmp->events);
-    if (timeout > 0) {
-        qmp_limit(qmp, timeout);
-    }
-    if (!open_socket(qmp, timeout, error) || !negotiate(qmp, error)) {
+    qmp_init(qmp, &transport, g_strdup_printf("at %s", address), timeout);
+    s->address = g_strdup(address);
+    s->in = g_string_new(NULL);
+    s->fd = -1;
+    if (!open_socket(s, timeout, error) || !negotiate(s, error)) {
         return NULL;
     }
     return g_steal_pointer(&qmp);
-}
-
-void qmp_free(Qmp *qmp)
-{
-    g_clear_object(&qmp->connection);
-    g_queue_clear_full(&qmp->events, (GDestroyNotify)json_object_unref);
-    g_string_free(qmp->in, TRUE);
-    g_free(qmp->address);
-    g_free(qmp);
-}
-
-JsonObject *qmp_query_vmbus(Qmp *qmp, GError **error)
-{
-    g_autoptr(JsonNode) result = NULL;
-    g_autoptr(GError) why = NULL;
-    const char *class = NULL;
-    JsonObject *info;
-
-    result = qmp_execute(qmp, "query-vmbus", NULL, &class, &why);
-    if (!result) {
-        if (!g_strcmp0(class, "CommandNotFound")) {
-            g_set_error(error, HVCTL_ERROR, HVCTL_NO_VMBUS,
-                        "The QEMU at %s has no VMBus support.", qmp->address);
-        } else {
-            g_propagate_error(error, g_steal_pointer(&why));
-        }
-        return NULL;
-    }
-    info = JSON_NODE_HOLDS_OBJECT(result) ? json_node_get_object(result) : NULL;
-    if (!info || !hvctl_has(info, "present") ||
-        !hvctl_get_array(info, "devices")) {
-        nonsense(qmp, "the answer to query-vmbus lacks members", error);
-        return NULL;
-    }
-    if (!hvctl_get_bool(info, "present", false)) {
-        g_set_error(error, HVCTL_ERROR, HVCTL_NO_VMBUS,
-                    "The machine at %s has no VMBus.", qmp->address);
-        return NULL;
-    }
-    return json_object_ref(info);
 }

@@ -16,10 +16,12 @@ typedef struct Qmp Qmp;
 #define QMP_MAX_MESSAGE (16 * 1024 * 1024)
 
 /*
- * Connects to @address, a path or tcp:HOST:PORT, and negotiates.  All that is
- * done with the result ends @timeout seconds from now (0: no limit).  Returns
- * NULL with *@error.
+ * Opens a way to the machine that the options name, through its socket or
+ * through libvirt.  All that is done with the result ends @timeout seconds
+ * from now (0: no limit).  Returns NULL with *@error.
  */
+Qmp *qmp_open(const HvctlOptions *options, double timeout, GError **error);
+/* The same to @address, a path or tcp:HOST:PORT. */
 Qmp *qmp_connect(const char *address, double timeout, GError **error);
 void qmp_free(Qmp *qmp);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(Qmp, qmp_free)
@@ -39,20 +41,22 @@ JsonNode *qmp_execute(Qmp *qmp, const char *command, JsonNode *arguments,
 
 /*
  * Gives QEMU a descriptor, under a @name for commands; the caller closes its
- * own.  False with *@error, for one if the connection is not to a UNIX socket.
+ * own.  False with *@error, for one if QEMU is on another machine.
  */
 bool qmp_pass_fd(Qmp *qmp, const char *name, int fd, GError **error);
 
 /*
- * Next event, from the queue or the socket; the caller unrefs it.  NULL with
- * *@error when time is over or the connection ended: then qmp_ended() is
- * true.
+ * Next event, from the queue or from QEMU; the caller unrefs it.  NULL with
+ * *@error when time is over, the connection ended or QEMU did: in the last
+ * case qmp_ended() is true.
  */
 JsonObject *qmp_next_event(Qmp *qmp, GError **error);
-/* Drops the events in the queue that are named @name; NULL: all. */
+/* Drops the events that have come and are named @name; NULL: all. */
 void qmp_drop_events(Qmp *qmp, const char *name);
-/* QEMU has closed the connection. */
+/* QEMU has ended, as it does after its machine went off. */
 bool qmp_ended(const Qmp *qmp);
+/* Does somebody end QEMU when its machine is off? */
+bool qmp_is_managed(const Qmp *qmp);
 
 /* The result of query-vmbus, or NULL with *@error; unref it. */
 JsonObject *qmp_query_vmbus(Qmp *qmp, GError **error);

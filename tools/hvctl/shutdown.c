@@ -212,6 +212,11 @@ static bool handle_off(Shutdown *s, JsonObject *data, GError **error)
 
 static bool handle_reset(Shutdown *s, JsonObject *data, GError **error)
 {
+    if (s->off) {
+        s->restarted = true;
+        s->how = "The guest powered off, and the machine was started anew.";
+        return true;
+    }
     if (!hvctl_get_bool(data, "guest", false)) {
         return fail(error, HVCTL_REFUSED,
                     "The machine was reset from outside before the guest had "
@@ -226,13 +231,19 @@ static bool handle_reset(Shutdown *s, JsonObject *data, GError **error)
     return true;
 }
 
-/* QEMU stopped after it went off: with -no-shutdown that is the end. */
+/*
+ * QEMU stopped after it went off: with -no-shutdown that is the end, unless
+ * somebody gave it that option who ends it or starts the machine anew now.
+ */
 static bool handle_stop(Shutdown *s, bool *done, GError **error)
 {
-    g_autoptr(JsonNode) result =
-        qmp_execute(s->qmp, "query-status", NULL, NULL, error);
+    g_autoptr(JsonNode) result = NULL;
     JsonObject *status;
 
+    if (qmp_is_managed(s->qmp)) {
+        return true;
+    }
+    result = qmp_execute(s->qmp, "query-status", NULL, NULL, error);
     if (!result) {
         return false;
     }
@@ -355,7 +366,7 @@ int hvctl_shutdown(const HvctlOptions *options, GError **error)
              "--reboot and --hibernate exclude each other.");
         return HVCTL_USAGE;
     }
-    qmp = s.qmp = qmp_connect(options->qmp, timeout, error);
+    qmp = s.qmp = qmp_open(options, timeout, error);
     if (!qmp || !check_service(&s, error) || !ask(&s, error) ||
         !follow(&s, error)) {
         return HVCTL_BROKEN;

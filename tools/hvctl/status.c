@@ -332,7 +332,7 @@ static void print_as_text(JsonObject *info)
 int hvctl_status(const HvctlOptions *options, GError **error)
 {
     double timeout = options->timeout < 0 ? DEFAULT_TIMEOUT : options->timeout;
-    g_autoptr(Qmp) qmp = qmp_connect(options->qmp, timeout, error);
+    g_autoptr(Qmp) qmp = qmp_open(options, timeout, error);
     g_autoptr(JsonObject) info = qmp ? qmp_query_vmbus(qmp, error) : NULL;
 
     if (!info) {

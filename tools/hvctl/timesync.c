@@ -158,7 +158,7 @@ static int sync_now(const HvctlOptions *options, Qmp *qmp, GError **error)
 int hvctl_timesync(const HvctlOptions *options, GError **error)
 {
     double timeout = options->timeout < 0 ? DEFAULT_TIMEOUT : options->timeout;
-    g_autoptr(Qmp) qmp = qmp_connect(options->qmp, timeout, error);
+    g_autoptr(Qmp) qmp = qmp_open(options, timeout, error);
 
     if (!qmp) {
         return HVCTL_BROKEN;

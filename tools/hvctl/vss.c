@@ -85,7 +85,7 @@ static void print_status(JsonObject *info)
 int hvctl_vss_status(const HvctlOptions *options, GError **error)
 {
     double timeout = options->timeout < 0 ? DEFAULT_TIMEOUT : options->timeout;
-    g_autoptr(Qmp) qmp = qmp_connect(options->qmp, timeout, error);
+    g_autoptr(Qmp) qmp = qmp_open(options, timeout, error);
     g_autoptr(JsonObject) info =
         qmp ? execute(qmp, "query-vmbus-vss", NULL, error) : NULL;
 
@@ -374,7 +374,7 @@ int hvctl_snapshot_freeze(const HvctlOptions *options, GError **error)
     if (code != HVCTL_DONE) {
         return code;
     }
-    qmp = qmp_connect(options->qmp, timeout + GRACE, error);
+    qmp = qmp_open(options, timeout + GRACE, error);
     if (!qmp) {
         return HVCTL_BROKEN;
     }
@@ -391,7 +391,7 @@ int hvctl_snapshot_freeze(const HvctlOptions *options, GError **error)
 int hvctl_snapshot_thaw(const HvctlOptions *options, GError **error)
 {
     double timeout = options->timeout < 0 ? DEFAULT_TIMEOUT : options->timeout;
-    g_autoptr(Qmp) qmp = qmp_connect(options->qmp, timeout, error);
+    g_autoptr(Qmp) qmp = qmp_open(options, timeout, error);
     g_autoptr(JsonObject) before =
         qmp ? execute(qmp, "query-vmbus-vss", NULL, error) : NULL;
     const char *reason;

@@ -120,7 +120,9 @@ class Result:
 
 def hvctl(*args, env=None):
     """Runs hvctl with @args; returns its exit code and output."""
-    environ = {k: v for k, v in os.environ.items() if k != "HVCTL_QMP"}
+    machines = ("HVCTL_QMP", "VIRSH_DEFAULT_CONNECT_URI",
+                "LIBVIRT_DEFAULT_URI")
+    environ = {k: v for k, v in os.environ.items() if k not in machines}
     environ["LC_ALL"] = "C.UTF-8"
     environ.update(env or {})
     done = subprocess.run([HVCTL, *args], env=environ, timeout=LIMIT,

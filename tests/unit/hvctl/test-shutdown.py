@@ -277,6 +277,17 @@ class Wait(Asking):
         self.check(self.wait(after, "--timeout", "1"), TIMEOUT,
                    "has not gone off in time")
 
+    def test_started_anew(self):
+        """As libvirt does with on_poweroff set to restart."""
+        def after(peer):
+            self.accept(peer)
+            peer.event("SHUTDOWN", guest=True, reason="guest-shutdown")
+            peer.event("RESET", guest=False, reason="host-qmp-system-reset")
+            peer.wait_closed()
+        result = self.shutdown(after, "--wait")
+        self.check(result, DONE)
+        self.assertIn("started anew", result.out)
+
     def test_restarted(self):
         def after(peer):
             peer.event("RESET", guest=True, reason="guest-reset")

@@ -119,7 +119,9 @@ class Usage(Case):
         bash = shutil.which("bash")
         if not bash:
             self.skipTest("no bash")
-        script = (f"source {SOURCE}/hvctl.bash; COMP_WORDS=(%s); "
+        script = ("virsh() { [[ $* == '-q -c x list --name' ]] && "
+                  "printf '%%s\\n' web1 web2 mail; }; "
+                  f"source {SOURCE}/hvctl.bash; COMP_WORDS=(%s); "
                   "COMP_CWORD=$((${#COMP_WORDS[@]} - 1)); _hvctl; "
                   'echo "${COMPREPLY[@]}"')
         for words, want in (
@@ -129,6 +131,15 @@ class Usage(Case):
                 ("hvctl --qmp x heartbeat --w", "--watch"),
                 ("hvctl shutdown --re", "--reboot"),
                 ("hvctl shutdown --hi", "--hibernate"),
+                ("hvctl kvp l", "list"), ("hvctl kvp list g", "guest"),
+                ("hvctl -c x kvp vm l", "list"),
+                ("hvctl -c x kvp vm list g", "guest"),
+                ("hvctl kvp --connect=x vm list g", "guest"),
+                ("hvctl --qmp x ip g", "get"),
+                ("hvctl -c x status w", "web1 web2"),
+                ("hvctl -c x copy m", "mail"),
+                ("hvctl --qmp x status w", ""),
+                ("hvctl -c x host-check w", ""),
                 ("hvctl status --w", "")):
             with self.subTest(words):
                 done = subprocess.run([bash, "--norc", "-c", script % words],

@@ -1,0 +1,603 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * QEMU's monitor through libvirt: its driver for QEMU passes commands and
+ * events on (libvirt-qemu.h), on this machine or another.
+ *
+ * libvirt's calls have no time limit, so each runs in a thread of its own,
+ * which is left behind when the time is over.  One more thread runs libvirt's
+ * event loop.  All of them leave signals to the main thread.
+ */
+#include <fcntl.h>
+#include <libvirt/libvirt-qemu.h>
+#include <libvirt/libvirt.h>
+#include <libvirt/virterror.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "json.h"
+#include "transport.h"
+
+/* virsh's: a host that is silent for 30 s is gone. */
+#define KEEPALIVE_INTERVAL 5
+#define KEEPALIVE_COUNT    6
+/* For taking leave, and for news of what made a command fail. */
+#define CLOSE_SECONDS 2
+#define NEWS_SECONDS  1
+
+/* What has happened, told by the thread of the event loop. */
+typedef struct Inbox {
+    GMutex lock;
+    GCond news;
+    GQueue events;
+    const char *lost;    /* how the connection ended, or NULL */
+    const char *stopped; /* how the domain did, or NULL */
+    bool off;            /* its machine went off */
+} Inbox;
+
+typedef struct Call Call;
+struct Call {
+    void (*run)(Call *call); /* in its thread */
+    GMutex lock;
+    GCond news;
+    bool done;
+    /* What it is given. */
+    char *uri, *name, *text;
+    int fd; /* -1: none; owned */
+    Inbox *inbox;
+    /* What it has opened, or is given. */
+    virConnectPtr connection;
+    virDomainPtr domain;
+    int monitor_id, life_id; /* of callbacks; -1: none */
+    /* What it returns. */
+    char *result;
+    char *why; /* libvirt's sentence if it failed, or NULL */
+    int code;  /* with it, a virErrorNumber */
+    bool inactive;
+};
+
+typedef struct Libvirt {
+    Qmp qmp;
+    char *uri, *name; /* for people */
+    Inbox *inbox;
+    Call *opened;
+    bool behind; /* a call was left behind */
+} Libvirt;
+
+static void clear_inbox(void *data)
+{
+    Inbox *inbox = data;
+
+    g_queue_clear_full(&inbox->events, (GDestroyNotify)json_object_unref);
+    g_mutex_clear(&inbox->lock);
+    g_cond_clear(&inbox->news);
+}
+
+static void drop_inbox(void *inbox)
+{
+    g_atomic_rc_box_release_full(inbox, clear_inbox);
+}
+
+static Inbox *new_inbox(void)
+{
+    Inbox *inbox = g_atomic_rc_box_new0(Inbox);
+
+    g_mutex_init(&inbox->lock);
+    g_cond_init(&inbox->news);
+    g_queue_init(&inbox->events);
+    return inbox;
+}
+
+static void clear_call(void *data)
+{
+    Call *call = data;
+
+    if (call->domain) {
+        virDomainFree(call->domain);
+    }
+    if (call->connection) {
+        virConnectClose(call->connection);
+    }
+    if (call->fd >= 0) {
+        close(call->fd);
+    }
+    g_clear_pointer(&call->inbox, drop_inbox);
+    g_free(call->uri);
+    g_free(call->name);
+    g_free(call->text);
+    /* libvirt's result, which it allocates as we do. */
+    free(call->result);
+    g_free(call->why);
+    g_mutex_clear(&call->lock);
+    g_cond_clear(&call->news);
+}
+
+static void drop_call(Call *call)
+{
+    g_atomic_rc_box_release_full(call, clear_call);
+}
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(Call, drop_call)
+
+static Call *new_call(void (*run)(Call *call))
+{
+    Call *call = g_atomic_rc_box_new0(Call);
+
+    call->run = run;
+    call->fd = call->monitor_id = call->life_id = -1;
+    g_mutex_init(&call->lock);
+    g_cond_init(&call->news);
+    return call;
+}
+
+/* Signals are for the main thread, which may wait for them. */
+static GThread *start_thread(const char *name, GThreadFunc run, void *data)
+{
+    sigset_t all, old;
+    GThread *thread;
+
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &old);
+    thread = g_thread_new(name, run, data);
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    return thread;
+}
+
+static void *run_call(void *data)
+{
+    Call *call = data;
+
+    call->run(call);
+    g_mutex_lock(&call->lock);
+    call->done = true;
+    g_cond_signal(&call->news);
+    g_mutex_unlock(&call->lock);
+    drop_call(call);
+    return NULL;
+}
+
+/* False when the time was over first; then the call is left behind. */
+static bool wait_call(const Qmp *qmp, Call *call)
+{
+    bool done;
+
+    g_thread_unref(
+        start_thread("libvirt-call", run_call, g_atomic_rc_box_acquire(call)));
+    g_mutex_lock(&call->lock);
+    while (!call->done) {
+        if (!qmp->limited) {
+            g_cond_wait(&call->news, &call->lock);
+        } else if (!g_cond_wait_until(&call->news, &call->lock,
+                                      qmp->deadline)) {
+            break;
+        }
+    }
+    done = call->done;
+    g_mutex_unlock(&call->lock);
+    return done;
+}
+
+/* libvirt's sentence in one line, and without a full stop. */
+static void note_error(Call *call)
+{
+    const virError *error = virGetLastError();
+
+    call->code = error ? error->code : VIR_ERR_INTERNAL_ERROR;
+    call->why = g_strdup(error && error->message ? error->message
+                                                 : "it does not say why");
+    g_strdelimit(call->why, "\r\n", ' ');
+    g_strchomp(call->why);
+    if (g_str_has_suffix(call->why, ".")) {
+        call->why[strlen(call->why) - 1] = 0;
+    }
+}
+
+/* In the thread of the event loop */
+
+static void *run_events(void *data)
+{
+    while (virEventRunDefaultImpl() == 0) {
+    }
+    return NULL;
+}
+
+static void ignore_error(void *opaque, virErrorPtr error)
+{
+}
+
+static void on_monitor_event(virConnectPtr connection, virDomainPtr domain,
+                             const char *name, long long seconds,
+                             unsigned int microseconds, const char *details,
+                             void *opaque)
+{
+    Inbox *inbox = opaque;
+    g_autoptr(JsonNode) data = details ? json_from_string(details, NULL) : NULL;
+    JsonObject *event = json_object_new();
+    JsonObject *stamp = json_object_new();
+
+    json_object_set_string_member(event, "event", name);
+    if (data) {
+        json_object_set_member(event, "data", g_steal_pointer(&data));
+    }
+    json_object_set_int_member(stamp, "seconds", seconds);
+    json_object_set_int_member(stamp, "microseconds", microseconds);
+    json_object_set_object_member(event, "timestamp", stamp);
+
+    g_mutex_lock(&inbox->lock);
+    g_queue_push_tail(&inbox->events, event);
+    g_cond_signal(&inbox->news);
+    g_mutex_unlock(&inbox->lock);
+}
+
+static int on_life_event(virConnectPtr connection, virDomainPtr domain,
+                         int event, int detail, void *opaque)
+{
+    static const struct {
+        int detail;
+        const char *how;
+    } table[] = {
+        {VIR_DOMAIN_EVENT_STOPPED_SHUTDOWN, "went off"},
+        {VIR_DOMAIN_EVENT_STOPPED_DESTROYED, "was destroyed"},
+        {VIR_DOMAIN_EVENT_STOPPED_CRASHED, "crashed"},
+        {VIR_DOMAIN_EVENT_STOPPED_MIGRATED, "was migrated to another host"},
+        {VIR_DOMAIN_EVENT_STOPPED_SAVED, "was saved"},
+        {VIR_DOMAIN_EVENT_STOPPED_FAILED, "failed"},
+        {VIR_DOMAIN_EVENT_STOPPED_FROM_SNAPSHOT, "was set back to a snapshot"},
+    };
+    Inbox *inbox = opaque;
+
+    if (event != VIR_DOMAIN_EVENT_STOPPED) {
+        return 0;
+    }
+    g_mutex_lock(&inbox->lock);
+    inbox->stopped = "ended";
+    for (size_t i = 0; i < G_N_ELEMENTS(table); i++) {
+        if (table[i].detail == detail) {
+            inbox->stopped = table[i].how;
+        }
+    }
+    inbox->off = detail == VIR_DOMAIN_EVENT_STOPPED_SHUTDOWN;
+    g_cond_signal(&inbox->news);
+    g_mutex_unlock(&inbox->lock);
+    return 0;
+}
+
+static void on_close(virConnectPtr connection, int reason, void *opaque)
+{
+    Inbox *inbox = opaque;
+
+    g_mutex_lock(&inbox->lock);
+    inbox->lost = reason == VIR_CONNECT_CLOSE_REASON_KEEPALIVE
+                      ? "does not answer any more"
+                      : "closed the connection";
+    g_cond_signal(&inbox->news);
+    g_mutex_unlock(&inbox->lock);
+}
+
+/* In the thread of a call */
+
+static bool find_domain(Call *call)
+{
+    call->domain = virDomainLookupByName(call->connection, call->name);
+    if (!call->domain && g_uuid_string_is_valid(call->name)) {
+        call->domain =
+            virDomainLookupByUUIDString(call->connection, call->name);
+    }
+    return call->domain != NULL;
+}
+
+static bool subscribe(Call *call)
+{
+    /* A driver without these does not need them. */
+    virConnectSetKeepAlive(call->connection, KEEPALIVE_INTERVAL,
+                           KEEPALIVE_COUNT);
+    /* Some drivers never free what they are given with it. */
+    virConnectRegisterCloseCallback(call->connection, on_close, call->inbox,
+                                    NULL);
+    call->monitor_id = virConnectDomainQemuMonitorEventRegister(
+        call->connection, call->domain, NULL, on_monitor_event,
+        g_atomic_rc_box_acquire(call->inbox), drop_inbox, 0);
+    if (call->monitor_id < 0) {
+        drop_inbox(call->inbox);
+        return false;
+    }
+    call->life_id = virConnectDomainEventRegisterAny(
+        call->connection, call->domain, VIR_DOMAIN_EVENT_ID_LIFECYCLE,
+        VIR_DOMAIN_EVENT_CALLBACK(on_life_event),
+        g_atomic_rc_box_acquire(call->inbox), drop_inbox);
+    if (call->life_id < 0) {
+        drop_inbox(call->inbox);
+        return false;
+    }
+    return true;
+}
+
+static void run_open(Call *call)
+{
+    int active;
+
+    call->connection = virConnectOpenAuth(*call->uri ? call->uri : NULL,
+                                          virConnectAuthPtrDefault, 0);
+    if (!call->connection || !find_domain(call)) {
+        note_error(call);
+        return;
+    }
+    active = virDomainIsActive(call->domain);
+    call->inactive = active == 0;
+    if (active < 0 || (active > 0 && !subscribe(call))) {
+        note_error(call);
+    }
+}
+
+static void run_command(Call *call)
+{
+    int done;
+
+    if (call->fd < 0) {
+        done = virDomainQemuMonitorCommand(call->domain, call->text,
+                                           &call->result, 0);
+    } else {
+        done = virDomainQemuMonitorCommandWithFiles(call->domain, call->text, 1,
+                                                    &call->fd, NULL, NULL,
+                                                    &call->result, 0);
+    }
+    if (done < 0) {
+        note_error(call);
+        call->inactive = virDomainIsActive(call->domain) == 0;
+    }
+}
+
+static void run_close(Call *call)
+{
+    virConnectUnregisterCloseCallback(call->connection, on_close);
+    if (call->monitor_id >= 0) {
+        virConnectDomainQemuMonitorEventDeregister(call->connection,
+                                                   call->monitor_id);
+    }
+    if (call->life_id >= 0) {
+        virConnectDomainEventDeregisterAny(call->connection, call->life_id);
+    }
+    if (call->domain) {
+        virDomainFree(g_steal_pointer(&call->domain));
+    }
+    virConnectClose(g_steal_pointer(&call->connection));
+}
+
+/* In the main thread */
+
+static void out_of_time(const Libvirt *l, GError **error)
+{
+    g_set_error(error, HVCTL_ERROR, HVCTL_TIMEOUT,
+                "libvirt at %s did not answer in time.", l->uri);
+}
+
+/* What has ended?  True, with *@error, if something has. */
+static bool judge_end(Libvirt *l, GError **error)
+{
+    const char *stopped, *lost;
+
+    g_mutex_lock(&l->inbox->lock);
+    stopped = l->inbox->stopped;
+    lost = l->inbox->lost;
+    l->qmp.ended = l->inbox->off;
+    g_mutex_unlock(&l->inbox->lock);
+    if (stopped) {
+        g_set_error(error, HVCTL_ERROR, HVCTL_UNREACHABLE, "The domain %s %s.",
+                    l->name, stopped);
+    } else if (lost) {
+        g_set_error(error, HVCTL_ERROR, HVCTL_UNREACHABLE, "libvirt at %s %s.",
+                    l->uri, lost);
+    }
+    return stopped || lost;
+}
+
+/* Until something has ended, but not for long. */
+static void wait_end(Libvirt *l)
+{
+    int64_t end = g_get_monotonic_time() + NEWS_SECONDS * G_USEC_PER_SEC;
+    Inbox *inbox = l->inbox;
+
+    g_mutex_lock(&inbox->lock);
+    while (!inbox->stopped && !inbox->lost &&
+           g_cond_wait_until(&inbox->news, &inbox->lock, end)) {
+    }
+    g_mutex_unlock(&inbox->lock);
+}
+
+/* QEMU's own refusals are no failure of libvirt's; this is about the rest. */
+static void judge_command(Libvirt *l, const Call *call, const char *name,
+                          GError **error)
+{
+    if (call->inactive || call->code == VIR_ERR_INTERNAL_ERROR ||
+        call->code == VIR_ERR_OPERATION_FAILED) {
+        wait_end(l);
+    }
+    if (judge_end(l, error)) {
+        return;
+    }
+    if (call->inactive) {
+        g_set_error(error, HVCTL_ERROR, HVCTL_UNREACHABLE,
+                    "The domain %s does not run any more.", l->name);
+    } else if (virConnectIsAlive(call->connection) != 1) {
+        g_set_error(error, HVCTL_ERROR, HVCTL_UNREACHABLE,
+                    "The connection to libvirt at %s was lost: %s.", l->uri,
+                    call->why);
+    } else if (call->code == VIR_ERR_OPERATION_TIMEOUT) {
+        g_set_error(error, HVCTL_ERROR, HVCTL_TIMEOUT,
+                    "libvirt has not got at the domain %s in time: %s.",
+                    l->name, call->why);
+    } else if (call->code == VIR_ERR_ARGUMENT_UNSUPPORTED && call->fd >= 0) {
+        g_set_error(error, HVCTL_ERROR, HVCTL_USAGE,
+                    "A file cannot be passed over the connection to %s: hvctl "
+                    "has to run on the host of the domain.",
+                    l->uri);
+    } else {
+        g_set_error(error, HVCTL_ERROR, HVCTL_BROKEN, "libvirt refused %s: %s.",
+                    name, call->why);
+    }
+}
+
+static JsonObject *command(Qmp *qmp, const char *name, JsonNode *arguments,
+                           int fd, GError **error)
+{
+    Libvirt *l = (Libvirt *)qmp;
+    g_autoptr(Call) call = new_call(run_command);
+    g_autoptr(JsonNode) answer = NULL;
+
+    call->text = qmp_command_text(name, arguments, 0);
+    call->connection = l->opened->connection;
+    virConnectRef(call->connection);
+    call->domain = l->opened->domain;
+    virDomainRef(call->domain);
+    if (fd >= 0) {
+        call->fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+    }
+    if (!wait_call(qmp, call)) {
+        l->behind = true;
+        out_of_time(l, error);
+        return NULL;
+    }
+    if (call->why) {
+        judge_command(l, call, name, error);
+        return NULL;
+    }
+    answer = json_from_string(call->result, NULL);
+    if (!answer || !JSON_NODE_HOLDS_OBJECT(answer)) {
+        qmp_nonsense(qmp, "an answer is not a JSON object", error);
+        return NULL;
+    }
+    return json_node_dup_object(answer);
+}
+
+static JsonObject *next_event(Qmp *qmp, GError **error)
+{
+    Libvirt *l = (Libvirt *)qmp;
+    Inbox *inbox = l->inbox;
+    bool late = false;
+    JsonObject *event;
+
+    g_mutex_lock(&inbox->lock);
+    while (!(event = g_queue_pop_head(&inbox->events)) && !inbox->stopped &&
+           !inbox->lost && !late) {
+        if (qmp->limited) {
+            late =
+                !g_cond_wait_until(&inbox->news, &inbox->lock, qmp->deadline);
+        } else {
+            g_cond_wait(&inbox->news, &inbox->lock);
+        }
+    }
+    g_mutex_unlock(&inbox->lock);
+    if (!event && !judge_end(l, error)) {
+        qmp_out_of_time(qmp, error);
+    }
+    return event;
+}
+
+static void collect(Qmp *qmp)
+{
+    Inbox *inbox = ((Libvirt *)qmp)->inbox;
+    JsonObject *event;
+
+    g_mutex_lock(&inbox->lock);
+    while ((event = g_queue_pop_head(&inbox->events))) {
+        g_queue_push_tail(&qmp->events, event);
+    }
+    g_mutex_unlock(&inbox->lock);
+}
+
+/* What a call that was left behind may use is left to it. */
+static void close_libvirt(Qmp *qmp)
+{
+    Libvirt *l = (Libvirt *)qmp;
+
+    if (!l->behind && l->opened->connection) {
+        qmp_no_limit(qmp);
+        qmp_limit(qmp, CLOSE_SECONDS);
+        l->opened->run = run_close;
+        l->opened->done = false;
+        l->behind = !wait_call(qmp, l->opened);
+    }
+    if (!l->behind) {
+        drop_inbox(l->inbox);
+    }
+    drop_call(l->opened);
+    g_free(l->uri);
+    g_free(l->name);
+    g_free(l);
+}
+
+static const QmpTransport transport = {
+    .command = command,
+    .next_event = next_event,
+    .collect = collect,
+    .close = close_libvirt,
+    .managed = true,
+};
+
+/* Once in a process. */
+static bool start_events(GError **error)
+{
+    static bool started;
+
+    if (!started) {
+        virSetErrorFunc(NULL, ignore_error);
+        if (virEventRegisterDefaultImpl() < 0) {
+            g_set_error(error, HVCTL_ERROR, HVCTL_BROKEN,
+                        "libvirt's event loop cannot be had: %s.",
+                        virGetLastErrorMessage());
+            return false;
+        }
+        g_thread_unref(start_thread("libvirt-events", run_events, NULL));
+        started = true;
+    }
+    return true;
+}
+
+static bool judge_open(const Libvirt *l, const Call *call, GError **error)
+{
+    if (call->inactive) {
+        g_set_error(error, HVCTL_ERROR, HVCTL_UNREACHABLE,
+                    "The domain %s is not running.", l->name);
+    } else if (!call->why) {
+        return true;
+    } else if (!call->connection) {
+        g_set_error(error, HVCTL_ERROR, HVCTL_UNREACHABLE,
+                    "libvirt at %s cannot be reached: %s.", l->uri, call->why);
+    } else if (call->code == VIR_ERR_NO_DOMAIN) {
+        g_set_error(error, HVCTL_ERROR, HVCTL_UNREACHABLE,
+                    "libvirt at %s has no domain %s.", l->uri, l->name);
+    } else if (call->code == VIR_ERR_NO_SUPPORT) {
+        g_set_error(error, HVCTL_ERROR, HVCTL_UNREACHABLE,
+                    "libvirt at %s has no QEMU to pass commands to.", l->uri);
+    } else {
+        g_set_error(error, HVCTL_ERROR, HVCTL_UNREACHABLE,
+                    "libvirt at %s says: %s.", l->uri, call->why);
+    }
+    return false;
+}
+
+Qmp *libvirt_connect(const char *uri, const char *domain, double timeout,
+                     GError **error)
+{
+    Libvirt *l = g_new0(Libvirt, 1);
+    g_autoptr(Qmp) qmp = &l->qmp;
+
+    qmp_init(qmp, &transport, g_strdup_printf("of domain %s", domain), timeout);
+    l->uri = g_strdup(*uri ? uri : "its default URI");
+    l->name = g_strdup(domain);
+    l->inbox = new_inbox();
+    l->opened = new_call(run_open);
+    l->opened->uri = g_strdup(uri);
+    l->opened->name = g_strdup(domain);
+    l->opened->inbox = g_atomic_rc_box_acquire(l->inbox);
+    if (!start_events(error)) {
+        return NULL;
+    }
+    if (!wait_call(qmp, l->opened)) {
+        l->behind = true;
+        out_of_time(l, error);
+        return NULL;
+    }
+    return judge_open(l, l->opened, error) ? g_steal_pointer(&qmp) : NULL;
+}
