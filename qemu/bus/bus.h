@@ -193,6 +193,11 @@ void vmbus_channel_signalled(VmbusChannel *chan);
 bool vmbus_channel_has_packet(const VmbusChannel *chan);
 void vmbus_channel_polled(VmbusChannel *chan);
 /*
+ * The machine looks all the time from now on, and the guest need not signal;
+ * or no longer, and looks once more after that.
+ */
+void vmbus_channel_set_polled(VmbusChannel *chan, bool polled);
+/*
  * What defer_close() asks for: closes the channel if its ring is corrupt, and
  * otherwise, as it may have been closed meanwhile, does nothing.
  */

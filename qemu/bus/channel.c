@@ -420,6 +420,13 @@ void vmbus_channel_polled(VmbusChannel *chan)
     }
 }
 
+void vmbus_channel_set_polled(VmbusChannel *chan, bool polled)
+{
+    if (vmbus_channel_is_open(chan)) {
+        vmbus_ring_in_set_polled(&chan->in, polled);
+    }
+}
+
 static void publish_read(VmbusChannel *chan)
 {
     signal_guest(chan, vmbus_ring_in_commit(&chan->in), &chan->in_counters);

@@ -300,18 +300,32 @@ VmbusRingCommit vmbus_ring_in_commit(VmbusRingIn *ring)
     return VMBUS_COMMIT_SIGNAL;
 }
 
-void vmbus_ring_in_mask(VmbusRingIn *ring, bool masked)
+static void set_masks(VmbusRingIn *ring, bool masked, bool polled)
 {
-    if (ring->masked == masked) {
+    bool old = ring->masked || ring->polled;
+    bool new = masked || polled;
+
+    ring->masked = masked;
+    ring->polled = polled;
+    if (old == new) {
         return;
     }
-    ring->masked = masked;
-    store_release(&ring->mem.control->interrupt_mask, masked);
-    if (!masked) {
+    store_release(&ring->mem.control->interrupt_mask, new);
+    if (!new) {
         /* This must be seen before the caller looks for more packets. */
         full_barrier();
         dirty_control(&ring->mem);
     }
+}
+
+void vmbus_ring_in_mask(VmbusRingIn *ring, bool masked)
+{
+    set_masks(ring, masked, ring->polled);
+}
+
+void vmbus_ring_in_set_polled(VmbusRingIn *ring, bool polled)
+{
+    set_masks(ring, ring->masked, polled);
 }
 
 static bool fits(const VmbusRingOut *ring, uint32_t total)

@@ -39,7 +39,8 @@ typedef struct VmbusRingIn {
     uint32_t read;       /* next byte to take */
     uint32_t published;  /* how far the guest knows that we have read */
     uint32_t write_seen; /* the guest's index as last read and checked */
-    bool masked;
+    bool masked; /* there is no need of signals now */
+    bool polled; /* nor any, as somebody keeps looking */
 } VmbusRingIn;
 
 /* Host to guest. */
@@ -94,8 +95,12 @@ VmbusRingResult vmbus_ring_in_take(VmbusRingIn *ring, void *buf, uint32_t room,
                                    uint32_t *len, const char **why);
 /* Tells the guest how far we have read. */
 VmbusRingCommit vmbus_ring_in_commit(VmbusRingIn *ring);
-/* Asks the guest not to signal new packets, or to signal them again. */
+/*
+ * Asks the guest not to signal new packets, or to signal them again; it signals
+ * while the ring is neither masked nor polled.
+ */
 void vmbus_ring_in_mask(VmbusRingIn *ring, bool masked);
+void vmbus_ring_in_set_polled(VmbusRingIn *ring, bool polled);
 /* A quick look: is the ring not empty, or corrupt? */
 bool vmbus_ring_in_ready(const VmbusRingIn *ring);
 /* VMBUS_RING_OK if there is a packet to take, with a fresh look if need be. */

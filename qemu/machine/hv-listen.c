@@ -45,6 +45,19 @@ static void listener_poll_ready(EventNotifier *notifier)
     vmbus_channel_polled(container_of(notifier, HvListener, notifier)->chan);
 }
 
+static void listener_poll_begin(EventNotifier *notifier)
+{
+    vmbus_channel_set_polled(container_of(notifier, HvListener, notifier)->chan,
+                             true);
+}
+
+/* QEMU looks once more after it. */
+static void listener_poll_end(EventNotifier *notifier)
+{
+    vmbus_channel_set_polled(container_of(notifier, HvListener, notifier)->chan,
+                             false);
+}
+
 static void close_bh(void *opaque)
 {
     /* Ends the listener, and this BH with it. */
@@ -91,6 +104,8 @@ void hv_listener_start(HvListener *listener)
         aio_set_event_notifier(listener->ctx, &listener->notifier,
                                listener_ready, listener_poll,
                                listener_poll_ready);
+        aio_set_event_notifier_poll(listener->ctx, &listener->notifier,
+                                    listener_poll_begin, listener_poll_end);
     } else {
         event_notifier_set_handler(&listener->notifier, listener_ready);
     }
@@ -103,6 +118,11 @@ static void detach_bh(void *opaque)
 
     aio_set_event_notifier(listener->ctx, &listener->notifier, NULL, NULL,
                            NULL);
+    /* QEMU does not call what it no longer has. */
+    listener_poll_end(&listener->notifier);
+    if (listener_poll(&listener->notifier)) {
+        event_notifier_set(&listener->notifier);
+    }
 }
 
 void hv_listener_stop(HvListener *listener)

@@ -358,6 +358,47 @@ static void test_has_packet(Fixture *fix, gconstpointer data)
     g_assert_false(vmbus_channel_has_packet(fix->device.chan));
 }
 
+/* While it polls the guest signals nothing, and again when it has ended. */
+static void test_polled(Fixture *fix, gconstpointer data)
+{
+    VscChannel *chan = fixture_open(fix, 2);
+    const uint32_t *mask = &chan->out.control->interrupt_mask;
+    VmbusChannel *host = fix->device.chan;
+
+    vmbus_channel_set_polled(host, true);
+    g_assert_cmpuint(*mask, ==, 1);
+    for (int i = 1; i <= 3; i++) {
+        g_assert_true(vsc_send(chan, VMBUS_PKT_DATA_INBAND, 0, i, "x", 1));
+        g_assert_cmpuint(fix->device.signalled, ==, i - 1);
+        g_assert_true(vmbus_channel_has_packet(host));
+        vmbus_channel_polled(host);
+        g_assert_cmpuint(fix->device.trans_id, ==, i);
+        g_assert_false(vmbus_channel_has_packet(host));
+        /* The device has found the ring empty, and yet: */
+        g_assert_cmpuint(*mask, ==, 1);
+    }
+    g_assert_true(vsc_send(chan, VMBUS_PKT_DATA_INBAND, 0, 4, "x", 1));
+    vmbus_channel_set_polled(host, false);
+    g_assert_cmpuint(*mask, ==, 0);
+    g_assert_true(vmbus_channel_has_packet(host));
+    vmbus_channel_polled(host);
+    g_assert_cmpuint(fix->device.trans_id, ==, 4);
+    g_assert_cmpuint(fixture_channel(fix).signals_received, ==, 0);
+    g_assert_true(vsc_send(chan, VMBUS_PKT_DATA_INBAND, 0, 5, "x", 1));
+    g_assert_cmpuint(fixture_channel(fix).signals_received, ==, 1);
+    g_assert_cmpuint(fix->device.trans_id, ==, 5);
+    /* A device that wants none gets none after it, either. */
+    vmbus_channel_hold(host);
+    vmbus_channel_set_polled(host, true);
+    vmbus_channel_set_polled(host, false);
+    g_assert_cmpuint(*mask, ==, 1);
+    vsc_close(chan);
+    vmbus_channel_set_polled(host, true);
+    chan = fixture_open(fix, 2);
+    g_assert_cmpuint(chan->out.control->interrupt_mask, ==, 0);
+    vsc_close(chan);
+}
+
 /* Signals that come while the machine is stopped wait for it. */
 static void test_signal_while_stopped(Fixture *fix, gconstpointer data)
 {
@@ -407,6 +448,7 @@ int main(int argc, char **argv)
     FIXTURE_TEST("/broken/subchannels", test_subchannels);
     FIXTURE_TEST("/thread/again", test_again);
     FIXTURE_TEST("/thread/has-packet", test_has_packet);
+    FIXTURE_TEST("/thread/polled", test_polled);
     FIXTURE_TEST("/thread/signal-while-stopped", test_signal_while_stopped);
     return g_test_run();
 }
