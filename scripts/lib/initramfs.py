@@ -96,13 +96,15 @@ class Modules:
         return order
 
 
-def libraries(program, root=None):
+def libraries(program, root=None, stubs=None):
     """(path in the guest, file) of the libraries that a program loads; those
-    below root are there without it."""
+    below root are there without it, those of stubs in /lib."""
     env = dict(os.environ)
+    folders = [str(stubs)] if stubs else []
     if root:
-        env['LD_LIBRARY_PATH'] = ':'.join(
-            sorted({str(path.parent) for path in root.rglob('*.so*')}))
+        folders += sorted({str(path.parent) for path in root.rglob('*.so*')})
+    if folders:
+        env['LD_LIBRARY_PATH'] = ':'.join(folders)
     out = subprocess.run(['ldd', program], capture_output=True, text=True,
                          check=True, env=env).stdout
     if 'not found' in out:
@@ -111,8 +113,11 @@ def libraries(program, root=None):
         found = re.search(r'(/\S+) \(0x', line)
         if found:
             path = pathlib.Path(found.group(1))
-            where = path.relative_to(root) if root and \
-                path.is_relative_to(root) else path
+            where = path
+            if stubs and path.is_relative_to(stubs):
+                where = pathlib.Path('/lib') / path.name
+            elif root and path.is_relative_to(root):
+                where = path.relative_to(root)
             yield str(where), os.path.realpath(path)
 
 
@@ -146,6 +151,8 @@ def main():
     parser.add_argument('--libraries-from', type=pathlib.Path, metavar='DIR',
                         help='look for these first below DIR, a root file '
                              'system')
+    parser.add_argument('--stubs', type=pathlib.Path, metavar='DIR',
+                        help='libraries that take the place of others')
     args = parser.parse_args()
 
     archive = Archive()
@@ -167,7 +174,8 @@ def main():
                      ''.join(f'{name}\n' for name in order).encode())
     for guest, host in args.program:
         archive.file(guest, pathlib.Path(host).read_bytes(), 0o755)
-        for where, library in libraries(host, args.libraries_from):
+        for where, library in libraries(host, args.libraries_from,
+                                        args.stubs):
             archive.file(where, pathlib.Path(library).read_bytes(), 0o755)
     for guest, host in args.file:
         path = pathlib.Path(host)

@@ -158,21 +158,41 @@ unpack_tools() { # SUITE DIR PACKAGE...
 STORAGE_MODULES=(--module sd_mod --module sr_mod --module ext4
     --module crc32c_generic --module hv_storvsc)
 
+# STORAGE_TOOLS: arguments for fio, what makes and checks file systems, and
+# reservations; or for some of these programs alone.  Debian's fio can do much
+# that needs large libraries, and none of it is used.
+storage_tools() { # [PROGRAM...]
+    local program stubs=$OUT/guest/stubs
+    (($# > 0)) || set -- fio mke2fs e2fsck mkfs.xfs xfs_repair sfdisk eject \
+        sg_persist
+    tool_packages fio e2fsprogs xfsprogs fdisk eject sg3-utils
+    step fio-stubs "stubs of libraries that fio does not use" \
+        /usr/bin/python3 "$LIB/stubs.py" --output "$stubs" \
+        --libraries-from "$TOOLS_DIR" --keep libc --keep libm --keep libaio \
+        --keep libz --keep libnuma "$TOOLS_DIR/usr/bin/fio"
+    STORAGE_TOOLS=(--libraries-from "$TOOLS_DIR" --stubs "$stubs")
+    for program in "$@"; do
+        STORAGE_TOOLS+=(--program "/sbin/$program=$(find_tool "$program")")
+    done
+}
+
+find_tool() { # PROGRAM
+    local dir
+    for dir in usr/bin usr/sbin bin sbin; do
+        if [[ -x $TOOLS_DIR/$dir/$1 ]]; then
+            echo "$TOOLS_DIR/$dir/$1"
+            return
+        fi
+    done
+    die "the packages of $(host_suite) have no $1"
+}
+
 # With the storage driver, disks and CDs, and the file systems of tests, in
 # build/guest/VERSION/initramfs-storage; and in initramfs-fio with fio, what
 # makes and checks file systems, and the drivers of other adapters.
 storage_prepare() { # VERSION...
-    local version dir arguments tools=() program
-    tool_packages fio e2fsprogs xfsprogs fdisk eject sg3-utils
-    for program in usr/bin/fio sbin/mke2fs sbin/e2fsck sbin/mkfs.xfs \
-        sbin/xfs_repair sbin/sfdisk usr/bin/eject usr/bin/sg_persist; do
-        [[ -x $TOOLS_DIR/$program ]] || program=usr/$program
-        [[ -x $TOOLS_DIR/$program ]] ||
-            die "the packages of $(host_suite) have no $program"
-        tools+=(--program "/sbin/${program##*/}=$TOOLS_DIR/$program")
-    done
-    tools+=(--libraries-from "$TOOLS_DIR" --module xfs --module virtio_pci
-        --module virtio_blk --module virtio_scsi --module ahci)
+    local version dir arguments
+    storage_tools
     mapfile -t arguments < <(guest_modules)
     for version in "$@"; do
         dir=$OUT/guest/$version
@@ -182,7 +202,9 @@ storage_prepare() { # VERSION...
             "${arguments[@]}" "${STORAGE_MODULES[@]}"
         step "guest-$version-fio" "disks and fio for Linux $version" \
             guest_initramfs "$version" "$dir/initramfs-fio" \
-            "${arguments[@]}" "${STORAGE_MODULES[@]}" "${tools[@]}"
+            "${arguments[@]}" "${STORAGE_MODULES[@]}" "${STORAGE_TOOLS[@]}" \
+            --module xfs --module virtio_pci --module virtio_blk \
+            --module virtio_scsi --module ahci
     done
 }
 
@@ -244,7 +266,7 @@ backup_prepare() { # VERSION...
 }
 
 # With Debian's daemons for Hyper-V guests, in
-# build/guest/VERSION/initramfs-daemons; and with disks, too, in
+# build/guest/VERSION/initramfs-daemons; and with disks and fio, too, in
 # initramfs-nested.  The daemons of bookworm run everywhere, and no later
 # package has one for file copy.
 daemons_prepare() { # VERSION...
@@ -257,6 +279,7 @@ daemons_prepare() { # VERSION...
     done
     arguments+=(--spare-module dummy
         --tree "/usr/libexec/hypervkvpd=$TOP/scripts/guest/hypervkvpd")
+    storage_tools fio sg_persist
     for version in "$@"; do
         dir=$OUT/guest/$version
         guest_kernel "$version"
@@ -265,18 +288,19 @@ daemons_prepare() { # VERSION...
             "${arguments[@]}"
         step "guest-$version-nested" "daemons and disks for Linux $version" \
             guest_initramfs "$version" "$dir/initramfs-nested" \
-            "${arguments[@]}" "${STORAGE_MODULES[@]}"
+            "${arguments[@]}" "${STORAGE_MODULES[@]}" "${STORAGE_TOOLS[@]}"
     done
 }
 
 # A machine with KVM in it, for the tests on real KVM: QEMU emulates it, and
-# inside it runs QEMU once more.
+# inside it runs QEMU once more.  Its disks with reservations are those of
+# Linux's SCSI target.
 NESTED_KERNELS=(6.12)
 
 nested_prepare() {
     local version dir program firmware file arguments=()
     daemons_prepare "${GUEST_VERSIONS[@]}"
-    for program in qemu-system-x86_64 hvctl; do
+    for program in qemu-system-x86_64 qemu-pr-helper hvctl; do
         if [[ ! -x $OUT/bin/$program ]]; then
             die "build/bin/$program is missing"
         fi
@@ -302,6 +326,7 @@ nested_prepare() {
         dir=$OUT/guest/$version
         step "nested-$version" "machine with KVM, Linux $version" \
             guest_initramfs "$version" "$dir/initramfs-kvm" \
-            --module kvm-amd "${arguments[@]}"
+            --module kvm-amd --module sd_mod --module tcm_loop \
+            "${arguments[@]}" "${STORAGE_TOOLS[@]}"
     done
 }

@@ -19,6 +19,8 @@ qemu_programs() { # FLAVOUR
     else
         echo qemu-img
     fi
+    # For reservations of disks that QEMU itself may not make.
+    [[ $1 != vmbus ]] || echo qemu-pr-helper
 }
 
 qemu_output() { # FLAVOUR
