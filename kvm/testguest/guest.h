@@ -217,5 +217,6 @@ void test_vmbus(void);
 void test_hostile(void);
 void test_echo(void);
 void test_shutdown(void);
+void test_storage(void);
 
 #endif

@@ -289,7 +289,7 @@ static const struct {
     {"clock", test_clock},       {"synic", test_synic},
     {"stimer", test_stimer},     {"vmbus", test_vmbus},
     {"hostile", test_hostile},   {"echo", test_echo},
-    {"shutdown", test_shutdown},
+    {"shutdown", test_shutdown}, {"storage", test_storage},
 };
 
 /* The loader may have put its structures anywhere, so they are copied before

@@ -217,20 +217,20 @@ static bool wait_for_packet(struct vb_channel *ch, uint64_t us)
     return true;
 }
 
-uint32_t vb_read(struct vb_channel *ch, void *buf, uint32_t room, uint64_t us)
+uint32_t vb_read_packet(struct vb_channel *ch, VmbusPacketDescriptor *desc,
+                        void *buf, uint32_t room, uint64_t us)
 {
     static uint8_t skipped[65536 * 8];
     volatile VmbusRingControl *control = ch->in;
-    VmbusPacketDescriptor desc;
     uint64_t trailer;
     uint32_t len;
 
     if (!wait_for_packet(ch, us)) {
         return 0;
     }
-    ring_read(ch, &desc, sizeof(desc));
-    ring_read(ch, skipped, (desc.offset8 * 8u) - sizeof(desc));
-    len = (desc.len8 - desc.offset8) * 8u;
+    ring_read(ch, desc, sizeof(*desc));
+    ring_read(ch, skipped, (desc->offset8 * 8u) - sizeof(*desc));
+    len = (desc->len8 - desc->offset8) * 8u;
     ring_read(ch, skipped, len);
     memcpy(buf, skipped, len < room ? len : room);
     ring_read(ch, &trailer, sizeof(trailer));
@@ -238,6 +238,13 @@ uint32_t vb_read(struct vb_channel *ch, void *buf, uint32_t room, uint64_t us)
     control->read_index = ch->in_read;
     barrier();
     return len < room ? len : room;
+}
+
+uint32_t vb_read(struct vb_channel *ch, void *buf, uint32_t room, uint64_t us)
+{
+    VmbusPacketDescriptor desc;
+
+    return vb_read_packet(ch, &desc, buf, room, us);
 }
 
 struct vb_channel *vb_heartbeat(void)

@@ -100,6 +100,9 @@ void vb_signal(struct vb_channel *ch);
 /* The payload of the next packet; 0 if none came in time.  Waits for the
  * interrupt, unless the packet is there already. */
 uint32_t vb_read(struct vb_channel *ch, void *buf, uint32_t room, uint64_t us);
+/* The same, with the packet's descriptor. */
+uint32_t vb_read_packet(struct vb_channel *ch, VmbusPacketDescriptor *desc,
+                        void *buf, uint32_t room, uint64_t us);
 
 /* --- services --- */
 

@@ -5,6 +5,7 @@ kvm/testguest prints TAP; what it says is "not ok" fails the test here, and so
 does a test point that it skips: each machine has what its group needs.
 """
 import concurrent.futures
+import json
 import os
 import re
 import socket
@@ -18,6 +19,8 @@ from guestlib import (Qmp, QmpError, hv_cpu, hvctl, sanitizer,
                       vmbus_devices)
 from guestlib.machine import SCALE
 from guestlib.paths import BUILD, TOP, program
+from guestlib.storage import MIB
+from guestlib.storage import image as image_file
 
 PASSED = 0x10 << 1 | 1
 SECONDS = 120 * SCALE
@@ -313,6 +316,40 @@ def test_echo_sanitizer(run, cpus):
     """The same on a QEMU that finds what is used after it was freed."""
     run('echo', cpu=hv_cpu(), cpus=cpus, devices=ECHO, asan=True,
         onlook=True).check()
+
+
+def storage_devices(folder, threads):
+    """An adapter with what the group "storage" takes to be there."""
+    words = ['-device', 'vmbus-bridge']
+    adapter = {'driver': 'hv-scsi', 'id': 's0'}
+    if threads:
+        words += ['-object', 'iothread,id=io0']
+        adapter['iothread'] = 'io0'
+    words += ['-device', json.dumps(adapter)]
+    slow = {'driver': 'throttle', 'throttle-group': 'slow', 'file': {
+        'driver': 'null-co', 'size': MIB, 'read-zeroes': True}}
+    words += ['-object', 'throttle-group,id=slow,x-iops-total=16']
+    for lun, kind in enumerate(('scsi-hd', 'scsi-cd', 'scsi-hd')):
+        node = {'driver': 'file', 'read-only': kind == 'scsi-cd',
+                'filename': str(image_file(folder / f'disk{lun}', 8 * MIB))}
+        words += ['-blockdev', json.dumps(
+            {**(node if lun < 2 else slow), 'node-name': f'd{lun}'}),
+            '-device', json.dumps({'driver': kind, 'bus': 's0.0', 'lun': lun,
+                                   'drive': f'd{lun}'})]
+    return words
+
+
+@pytest.mark.parametrize('cpus,threads', [(1, 0), (2, 1)])
+def test_storage(run, folder, cpus, threads):
+    """Commands, memory and packets made up at random, with QEMU's disks behind
+    the adapter: each request is answered, and the sanitizer finds nothing."""
+    done = run('storage', cpu=hv_cpu(), cpus=cpus, asan=True, onlook=True,
+               devices=storage_devices(folder, threads))
+    done.check()
+    assert len(done.stderr.splitlines()) < 20, done.stderr
+    look = done.onlooker
+    assert look.seen(lambda one: one.get('storage', {}).get('refused', 0) > 100)
+    assert look.seen(lambda one: one.get('corruption'))
 
 
 class Side:
