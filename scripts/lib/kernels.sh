@@ -157,6 +157,9 @@ unpack_tools() { # SUITE DIR PACKAGE...
 
 STORAGE_MODULES=(--module sd_mod --module sr_mod --module ext4
     --module crc32c_generic --module hv_storvsc)
+# Another file system, and the drivers of other adapters.
+FIO_MODULES=(--module xfs --module virtio_pci --module virtio_blk
+    --module virtio_scsi --module ahci)
 
 # STORAGE_TOOLS: arguments for fio, what makes and checks file systems, and
 # reservations; or for some of these programs alone.  Debian's fio can do much
@@ -164,7 +167,7 @@ STORAGE_MODULES=(--module sd_mod --module sr_mod --module ext4
 storage_tools() { # [PROGRAM...]
     local program stubs=$OUT/guest/stubs
     (($# > 0)) || set -- fio mke2fs e2fsck mkfs.xfs xfs_repair sfdisk eject \
-        sg_persist
+        sg_persist sg_reset
     tool_packages fio e2fsprogs xfsprogs fdisk eject sg3-utils
     step fio-stubs "stubs of libraries that fio does not use" \
         /usr/bin/python3 "$LIB/stubs.py" --output "$stubs" \
@@ -202,9 +205,8 @@ storage_prepare() { # VERSION...
             "${arguments[@]}" "${STORAGE_MODULES[@]}"
         step "guest-$version-fio" "disks and fio for Linux $version" \
             guest_initramfs "$version" "$dir/initramfs-fio" \
-            "${arguments[@]}" "${STORAGE_MODULES[@]}" "${STORAGE_TOOLS[@]}" \
-            --module xfs --module virtio_pci --module virtio_blk \
-            --module virtio_scsi --module ahci
+            "${arguments[@]}" "${STORAGE_MODULES[@]}" "${FIO_MODULES[@]}" \
+            "${STORAGE_TOOLS[@]}"
     done
 }
 
@@ -239,29 +241,52 @@ agent_prepare() {
         -o "$OUT/guest/bin/hv-vss-agent" "$TOP"/guest-agent-vss/*.c
 }
 
-# For backups, in build/guest/VERSION/initramfs-backup: a file system on a
-# disk, what writes to it, Debian's daemon and our own.
-backup_prepare() { # VERSION...
-    local version dir arguments
+# What writes while a backup is made, Debian's daemons and our own: sets
+# BACKUP_TOOLS.
+backup_tools() {
     agent_prepare
     step write-sequence "program that writes while a backup is made" \
         gcc -O2 -Wall -Werror -static -o "$OUT/guest/bin/write-sequence" \
         "$TOP/scripts/guest/write-sequence.c"
     package_files "$(host_suite)" hyperv-daemons
-    mapfile -t arguments < <(guest_modules)
-    arguments+=(--module virtio_pci --module virtio_blk --module ext4
+    BACKUP_TOOLS=(--module virtio_pci --module virtio_blk --module ext4
         --module crc32c_generic --spare-module dummy
         --program "/sbin/hv_vss_daemon=$PACKAGE_DIR/usr/sbin/hv_vss_daemon"
         --program "/sbin/hv_kvp_daemon=$PACKAGE_DIR/usr/sbin/hv_kvp_daemon"
         --tree "/usr/libexec/hypervkvpd=$TOP/scripts/guest/hypervkvpd"
         --file "/bin/write-sequence=$OUT/guest/bin/write-sequence"
         --file "/sbin/hv-vss-agent=$OUT/guest/bin/hv-vss-agent")
+}
+
+# For backups, in build/guest/VERSION/initramfs-backup: a file system on a
+# disk, and the above.
+backup_prepare() { # VERSION...
+    local version dir arguments
+    backup_tools
+    mapfile -t arguments < <(guest_modules)
     for version in "$@"; do
         dir=$OUT/guest/$version
         guest_kernel "$version"
         step "guest-$version-backup" "disk and backup for Linux $version" \
             guest_initramfs "$version" "$dir/initramfs-backup" \
-            "${arguments[@]}"
+            "${arguments[@]}" "${BACKUP_TOOLS[@]}"
+    done
+}
+
+# For domains of libvirt, in build/guest/VERSION/initramfs-domain: what tests
+# of disks have and what tests of backups have.
+domains_prepare() { # VERSION...
+    local version dir arguments
+    storage_tools
+    backup_tools
+    mapfile -t arguments < <(guest_modules)
+    for version in "$@"; do
+        dir=$OUT/guest/$version
+        guest_kernel "$version"
+        step "guest-$version-domain" "disks, fio and backup for Linux $version" \
+            guest_initramfs "$version" "$dir/initramfs-domain" \
+            "${arguments[@]}" "${STORAGE_MODULES[@]}" "${FIO_MODULES[@]}" \
+            "${STORAGE_TOOLS[@]}" "${BACKUP_TOOLS[@]}"
     done
 }
 
@@ -288,7 +313,8 @@ daemons_prepare() { # VERSION...
             "${arguments[@]}"
         step "guest-$version-nested" "daemons and disks for Linux $version" \
             guest_initramfs "$version" "$dir/initramfs-nested" \
-            "${arguments[@]}" "${STORAGE_MODULES[@]}" "${STORAGE_TOOLS[@]}"
+            "${arguments[@]}" "${STORAGE_MODULES[@]}" "${FIO_MODULES[@]}" \
+            "${STORAGE_TOOLS[@]}"
     done
 }
 

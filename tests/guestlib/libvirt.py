@@ -57,17 +57,27 @@ class Session:
     """A virtqemud that serves qemu:///session below a folder of its own."""
 
     def __init__(self):
-        self.user = other_user()
+        self.user = self.find_user()
         # The names of its sockets have little room.
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix='kvmvb-'))
         self.environment = self.prepare()
         self.log = open(self.folder / 'virtqemud.out', 'wb')
+        self.start_daemon()
+
+    def start_daemon(self):
         self.daemon = subprocess.Popen(
-            [*self.user, program('virtqemud'),
+            [*self.command('virtqemud'),
              '--pid-file', str(self.folder / 'virtqemud.pid')],
             env=self.environment, cwd=self.folder, stdout=self.log,
             stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
         self.wait()
+
+    def find_user(self):
+        return other_user()
+
+    def command(self, name):
+        """What runs one of libvirt's programs."""
+        return [*self.user, program(name)]
 
     def prepare(self):
         folders = {'HOME': 'home', 'XDG_RUNTIME_DIR': 'run',
@@ -98,7 +108,7 @@ class Session:
 
     def virsh(self, *arguments, check=True, timeout=120):
         done = subprocess.run(
-            [*self.user, program('virsh'), '-q', '-c', 'qemu:///session',
+            [*self.command('virsh'), '-q', '-c', 'qemu:///session',
              *arguments], env=self.environment, cwd=self.folder, text=True,
             capture_output=True, timeout=timeout * SCALE,
             stdin=subprocess.DEVNULL)
@@ -135,7 +145,7 @@ class Session:
 
 def domain(devices='<vmbus/>', features='<acpi/>', name='guest',
            kernel='6.12', console=None, qmp=None, clock='',
-           initramfs='initramfs'):
+           initramfs='initramfs', memory=512, top=''):
     """The XML of a domain that boots one of the tests' kernels."""
     serial = f"<serial type='file'><source path='{console}'/></serial>" \
         if console else ''
@@ -147,8 +157,9 @@ def domain(devices='<vmbus/>', features='<acpi/>', name='guest',
     xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'>
   <name>{name}</name>
   <uuid>5f1a3a52-2d7a-4d4b-8f8e-6a8f1f2d9c01</uuid>
-  <memory unit='MiB'>512</memory>
+  <memory unit='MiB'>{memory}</memory>
   <vcpu>2</vcpu>
+  {top}
   <os>
     <type arch='x86_64' machine='q35'>hvm</type>
     <kernel>{GUEST / kernel / 'vmlinuz'}</kernel>

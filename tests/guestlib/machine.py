@@ -118,9 +118,9 @@ class GuestShell:
 class Watch:
     """A program whose lines come in while it runs; ends with the block."""
 
-    def __init__(self, command):
+    def __init__(self, command, **options):
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE,
-                                        stderr=subprocess.STDOUT)
+                                        stderr=subprocess.STDOUT, **options)
         self.lines = []
         self.buffer = b''
 
