@@ -23,6 +23,7 @@ const HvctlExitInfo hvctl_exits[] = {
     {HVCTL_FILE, "the file cannot be read, or changed while it was copied"},
     {HVCTL_LOCKED, "a user session in the guest is locked"},
     {HVCTL_IN_PROGRESS, "the guest is shutting down already"},
+    {HVCTL_FINDINGS, "doctor found a problem"},
 };
 
 const unsigned hvctl_exit_count = G_N_ELEMENTS(hvctl_exits);

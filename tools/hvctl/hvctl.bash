@@ -73,8 +73,8 @@ _hvctl()
     case $command in
     '')
         words="status heartbeat shutdown timesync snapshot-freeze"
-        words+=" snapshot-thaw vss-status kvp ip copy host-check $common"
-        words+=" --version"
+        words+=" snapshot-thaw vss-status kvp ip copy doctor host-check"
+        words+=" $common --version"
         ;;
     heartbeat) words="$common --watch" ;;
     shutdown) words="$common --reboot --hibernate --force --wait --message" ;;

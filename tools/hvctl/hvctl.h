@@ -30,6 +30,7 @@ typedef enum HvctlExit {
     HVCTL_FILE = 18,
     HVCTL_LOCKED = 19,
     HVCTL_IN_PROGRESS = 20,
+    HVCTL_FINDINGS = 21,
 } HvctlExit;
 
 typedef struct HvctlExitInfo {
@@ -80,6 +81,7 @@ typedef int HvctlCommand(const HvctlOptions *options, GError **error);
 HvctlCommand hvctl_status, hvctl_heartbeat, hvctl_shutdown, hvctl_host_check;
 HvctlCommand hvctl_timesync, hvctl_vss_status, hvctl_snapshot_freeze,
     hvctl_snapshot_thaw;
+HvctlCommand hvctl_doctor;
 HvctlCommand hvctl_kvp, hvctl_ip, hvctl_copy_file;
 
 /* Prints the object that @builder has made, as one line or indented. */

@@ -136,6 +136,8 @@ static const struct {
      ip_entries, "get|set ADAPTER"},
     {"copy", "Copy a file into the guest.", hvctl_copy_file, true, copy_entries,
      "FILE GUEST-PATH"},
+    {"doctor", "Look for what is wrong, and say what to do.", hvctl_doctor,
+     true, no_entries, NULL},
     {"host-check", "Show whether this host's KVM can carry VMBus.",
      hvctl_host_check, false, host_check_entries, NULL},
 };
