@@ -102,9 +102,11 @@ def with_iothreads(kernel):
     return f'<iothreads>{count}</iothreads>', controller_xml(0, driver)
 
 
-# A file system on /dev/sdb, that it can be frozen, and what writes to it.
+# A file system on a disk, that it can be frozen, and what writes to it.
 START = '''
-mkdir -p /data && mount -t ext4 /dev/sdb /data
+set -e
+mkdir -p /data
+mount -t ext4 {} /data
 hv_vss_daemon --no-daemon >/tmp/vss.log 2>&1 &
 write-sequence /data/log >/tmp/writer.log 2>&1 &
 '''
@@ -145,10 +147,9 @@ class Guest:
         return self
 
     def boot_with_writer(self):
-        """The same; sdb has a file system."""
+        """The same; unit 1 has a file system."""
         self.boot()
-        self.wait(lambda: {'sda', 'sdb'} <= host_disks(self), 'its disks')
-        self.run(START)
+        self.run(START.format(self.disk(1)))
         self.wait_healthy()
         return self
 
@@ -256,6 +257,15 @@ class Guest:
         """The instance ids of the devices that the guest has on VMBus."""
         return sorted(self.run('ls /sys/bus/vmbus/devices').split())
 
+    def disk(self, unit):
+        """The device of a unit of its first controller.  Linux gives names
+        in any order."""
+        find = f'ls /sys/bus/scsi/devices/[0-9]*:0:0:{unit}/block'
+        self.wait(lambda: self.shell.call(find)[0] == 0, f'unit {unit}')
+        path = f'/dev/{self.run(find).strip()}'
+        self.wait(lambda: self.shell.call(f'[ -b {path} ]')[0] == 0, path)
+        return path
+
     def wait_disk(self, before):
         """The device of the disk that the guest did not have before."""
         self.wait(lambda: host_disks(self) - before, 'a new disk')
@@ -309,10 +319,15 @@ class Guest:
     def records(self):
         return int(self.run('stat -c %s /data/log'))
 
-    def stands_still(self):
-        before = self.records()
+    def check_frozen(self):
+        """The writer stands still."""
+        before, info = self.records(), self.qmp('query-vmbus-vss')
         time.sleep(1.5)
-        return self.records() == before
+        assert self.records() == before, (
+            before, self.records(), info, self.qmp('query-vmbus-vss'),
+            self.run('cat /tmp/vss.log /proc/mounts; dmesg | tail -n 20; '
+                     'ps | grep -v "]$"; '
+                     'cat /proc/$(pidof write-sequence)/stack'))
 
     def wait_progress(self):
         before = self.records()

@@ -21,9 +21,7 @@ CHECKED = {'rw': 'randwrite', 'bs': '16k', 'iodepth': 16, 'size': '8m',
            **VERIFY}
 
 
-@pytest.fixture(scope='module', params=[
-    pytest.param(kernel, marks=pytest.mark.xdist_group(f'lifecycle-{kernel}'))
-    for kernel in ('6.1', '6.12')])
+@pytest.fixture(scope='module', params=['6.1', '6.12'])
 def guest(request):
     try:
         host = Host()
@@ -56,7 +54,7 @@ def test_disk_comes_and_goes(guest):
     """One disk is at work all the time; another one comes, goes at work, and
     its place is free again."""
     host = guest.host
-    with guest.busy('/dev/sda'), host.watch(
+    with guest.busy(guest.disk(0)), host.watch(
             'event', guest.name, '--event', 'device-removed', '--loop',
             '--timeout', '600') as events:
         path, before = host.image('plugged'), host_disks(guest)
@@ -100,7 +98,7 @@ def test_controller_comes_and_goes(guest):
     host = guest.host
     xml = host.file('controller.xml', controller_xml(
         1, "<driver iothread='1'/>"))
-    with guest.busy('/dev/sda'):
+    with guest.busy(guest.disk(0)):
         guest.virsh('attach-device', xml, '--live', '--config')
         ids = guest.instance_ids()
         assert ids == guest.instance_ids('--inactive')
@@ -156,7 +154,7 @@ def test_save_and_restore(guest):
     host = guest.host
     path = host.folder / 'data/saved'
     before = guest.life()
-    with guest.busy('/dev/sda'):
+    with guest.busy(guest.disk(0)):
         guest.virsh('save', path)
         assert guest.state() == 'shut off'
         time.sleep(4)
@@ -173,9 +171,9 @@ def test_save_and_restore(guest):
 def test_managed_save_while_frozen(guest):
     """The guest is thawed where it goes on, and who froze it is told."""
     before = guest.life()
-    with guest.busy('/dev/sda'):
+    with guest.busy(guest.disk(0)):
         guest.virsh('domfsfreeze')
-        assert guest.stands_still()
+        guest.check_frozen()
         guest.virsh('managedsave')
         assert guest.state() == 'shut off'
         guest.virsh('start')
@@ -190,13 +188,13 @@ def test_daemon_restarts(guest):
     """It finds the domain as it left it, also a frozen one."""
     host = guest.host
     before = guest.life()
-    with guest.busy('/dev/sda'):
+    with guest.busy(guest.disk(0)):
         guest.virsh('domfsfreeze')
         host.kill_daemon()
         host.start_daemon()
         assert guest.state() == 'running'
         guest.wait_healthy()
-        assert guest.stands_still()
+        guest.check_frozen()
         guest.virsh('domfsthaw')
         guest.wait_progress()
         assert guest.life() == before
