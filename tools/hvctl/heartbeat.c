@@ -153,6 +153,10 @@ static int watch(Qmp *qmp, bool json, GError **error)
             return HVCTL_BROKEN;
         }
         if (!g_strcmp0(name, "SHUTDOWN")) {
+            /* Once more from a QEMU that is ended after it. */
+            if (off) {
+                continue;
+            }
             off = true;
         } else if (!g_strcmp0(name, "RESET") || !g_strcmp0(name, "RESUME")) {
             off = false;

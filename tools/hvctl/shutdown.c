@@ -177,6 +177,10 @@ static bool handle_off(Shutdown *s, JsonObject *data, GError **error)
 {
     const char *reason = hvctl_get_string(data, "reason", "unknown");
 
+    /* libvirt ends a QEMU whose machine is off, which makes it say so again. */
+    if (s->off && s->how) {
+        return true;
+    }
     s->off = true;
     if (!g_strcmp0(reason, "guest-panic")) {
         return fail(error, HVCTL_REFUSED,

@@ -277,6 +277,16 @@ class Wait(Asking):
         self.check(self.wait(after, "--timeout", "1"), TIMEOUT,
                    "has not gone off in time")
 
+    def test_ended_after_it(self):
+        """As libvirt does, by a signal, to a QEMU whose machine is off."""
+        def after(peer):
+            self.accept(peer)
+            peer.event("SHUTDOWN", guest=True, reason="guest-shutdown")
+            peer.event("SHUTDOWN", guest=False, reason="host-signal")
+        result = self.shutdown(after, "--wait")
+        self.check(result, DONE)
+        self.assertEqual(result.out, "The machine is off.\n")
+
     def test_started_anew(self):
         """As libvirt does with on_poweroff set to restart."""
         def after(peer):

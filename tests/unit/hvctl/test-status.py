@@ -207,6 +207,7 @@ class Watch(Case):
             peer.event("RESUME")
             peer.event("RESET", guest=True, reason="guest-reset")
             peer.event("SHUTDOWN", guest=True, reason="guest-shutdown")
+            peer.event("SHUTDOWN", guest=False, reason="host-signal")
         result = self.watch(more)
         self.check(result, DONE)
         self.assertEqual(result.out.splitlines(), [
