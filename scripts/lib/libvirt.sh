@@ -89,8 +89,13 @@ libvirt_starter() { # PROGRAM OUTPUT
     mv -f "$new" "$2"
 }
 
-libvirt_build_locked() { # DIR
-    local dir=$1 build=$1/build
+# What a daemon needs that runs domains, and virsh.
+LIBVIRT_DAEMON=(src/virtqemud src/libvirt_driver_qemu.so src/libvirt_iohelper
+    tools/virsh)
+
+libvirt_build_locked() { # DIR WHAT
+    local dir=$1 build=$1/build targets=()
+    [[ $2 != daemon ]] || targets=("${LIBVIRT_DAEMON[@]}")
     if [[ ! -d $dir/source ]]; then
         step libvirt-unpack "unpacking libvirt" libvirt_unpack "$dir/source"
     fi
@@ -100,14 +105,16 @@ libvirt_build_locked() { # DIR
         step libvirt-configure "configuring libvirt" \
             libvirt_configure "$dir/source" "$build"
     fi
-    step libvirt-build "building libvirt" nice ninja -C "$build"
+    step libvirt-build "building libvirt" nice ninja -C "$build" \
+        "${targets[@]}"
     libvirt_starter "$build/tools/virsh" "$OUT/bin/virsh"
     libvirt_starter "$build/src/virtqemud" "$OUT/bin/virtqemud"
 }
 
-# LIBVIRT_SOURCE_DIR names a tree to use instead of the released source.  Sets
-# LIBVIRT_DIR, which holds source and build.
-libvirt_build() {
+# All of it, with its tests, or the daemon alone.  LIBVIRT_SOURCE_DIR names a
+# tree to use instead of the released source.  Sets LIBVIRT_DIR, which holds
+# source and build.
+libvirt_build() { # [daemon]
     local key
     if [[ -n ${LIBVIRT_SOURCE_DIR:-} ]]; then
         LIBVIRT_SOURCE_KEY=$(qemu_tree_key "$LIBVIRT_SOURCE_DIR")
@@ -119,6 +126,7 @@ libvirt_build() {
         "$(meson --version)" "$(host_suite)" | sha256)
     LIBVIRT_DIR=$CACHE/libvirt/${key:0:16}
     mkdir -p "$LIBVIRT_DIR"
-    with_lock "libvirt-${key:0:16}" libvirt_build_locked "$LIBVIRT_DIR"
+    with_lock "libvirt-${key:0:16}" libvirt_build_locked "$LIBVIRT_DIR" \
+        "${1:-all}"
     ln -sfn "$LIBVIRT_DIR/build" "$OUT/libvirt"
 }

@@ -18,8 +18,8 @@ machine_cpu() { # tcg|kvm
 
 machine_devices() {
     local device
-    # Not hv-fcopy: who wants files written into a guest asks for it, and Linux
-    # has no driver for it any more.
+    # Without hv-fcopy, which domains of libvirt have unless they turn it off:
+    # Linux has no driver for it any more, and the tests of it add it.
     for device in vmbus-bridge hv-heartbeat hv-shutdown hv-timesync hv-vss \
         hv-kvp; do
         printf -- '-device %s ' "$device"
