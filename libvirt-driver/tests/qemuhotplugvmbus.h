@@ -31,6 +31,8 @@ testQemuHotplugVMBusCaps(virQEMUCaps *qemuCaps)
                        "blockdev-add", QMP_OK, \
                        "device_add", QMP_OK, \
                        "query-block", QMP_EMPTY_ARRAY); \
+        DO_TEST_DETACH("x86_64", "vmbus-live", "controller-vmbus-busy", \
+                       true, true, NULL); \
         DO_TEST_DETACH("x86_64", "vmbus-live", "disk-scsi", true, true, \
                        "device_del", QMP_OK); \
         DO_TEST_DETACH("x86_64", "vmbus-live", "disk-scsi", false, false, \
