@@ -15,10 +15,10 @@ import time
 
 import pytest
 
-from guestlib import (Qmp, QmpError, hv_cpu, hvctl, sanitizer,
+from guestlib import (Qmp, QmpError, hv_cpu, hvctl, sanitizer, testguest,
                       vmbus_devices)
 from guestlib.machine import SCALE
-from guestlib.paths import BUILD, TOP, program
+from guestlib.paths import program
 from guestlib.storage import MIB
 from guestlib.storage import image as image_file
 
@@ -40,14 +40,7 @@ STOPS = 30
 
 @pytest.fixture(scope='module')
 def image():
-    folder = BUILD / 'testguest'
-    commands = [['meson', 'compile', '-C', folder]]
-    if not (folder / 'build.ninja').exists():
-        commands.insert(0, ['meson', 'setup', folder, TOP / 'kvm/testguest'])
-    for command in commands:
-        done = subprocess.run(command, capture_output=True, text=True)
-        assert done.returncode == 0, done.stdout + done.stderr
-    return folder / 'testguest.bin'
+    return testguest.build()
 
 
 def flags_of(cpu):
