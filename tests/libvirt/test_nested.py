@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""libvirt warns of storage on VMBus beside virtualization extensions."""
+import re
+
+import pytest
+
+from guestlib.libvirt import domain
+
+CONTROLLER = "<controller type='scsi' index='0' model='vmbus'/>"
+TAINT = 'storage on VMBus, which a guest with a hypervisor of its own loses'
+
+
+def machine(devices, cpu):
+    """Without a kernel: it ends in its firmware.  The processor "maximum"
+    has SVM, also under TCG."""
+    xml = re.sub('<(kernel|initrd|cmdline)>.*', '', domain(devices))
+    assert "<cpu mode='maximum'/>" in xml
+    return xml.replace("<cpu mode='maximum'/>", cpu)
+
+
+MAXIMUM = "<cpu mode='maximum'/>"
+NO_SVM = "<cpu mode='maximum'><feature policy='disable' name='svm'/></cpu>"
+
+
+@pytest.fixture
+def start(session):
+    def do(xml):
+        session.define(xml)
+        session.virsh('start', 'guest')
+    yield do
+    session.virsh('destroy', 'guest', check=False)
+    session.virsh('undefine', 'guest', check=False)
+
+
+def messages(session):
+    return session.virsh('dominfo', 'guest').stdout
+
+
+def test_storage_and_svm(session, start):
+    start(machine('<vmbus/>' + CONTROLLER, MAXIMUM))
+    assert TAINT in messages(session)
+    assert 'is tainted: vmbus-nested' in session.qemu_log()
+    assert "storage on VMBus and a processor with 'svm'" in session.output()
+
+
+@pytest.mark.parametrize('devices, cpu', [
+    ('<vmbus/>', MAXIMUM), ('<vmbus/>' + CONTROLLER, NO_SVM)])
+def test_one_of_them(session, start, devices, cpu):
+    start(machine(devices, cpu))
+    assert TAINT not in messages(session)
+
+
+@pytest.mark.parametrize('cpu, warns', [(MAXIMUM, True), (NO_SVM, False)])
+def test_storage_is_plugged_in(session, start, cpu, warns):
+    start(machine('<vmbus/>', cpu))
+    path = session.folder / 'controller.xml'
+    path.write_text(CONTROLLER)
+    path.chmod(0o644)
+    session.virsh('attach-device', 'guest', str(path), '--live')
+    assert (TAINT in messages(session)) == warns
