@@ -326,13 +326,15 @@ NESTED_KERNELS=(6.12)
 nested_prepare() {
     local version dir program firmware file arguments=()
     daemons_prepare "${GUEST_VERSIONS[@]}"
-    for program in qemu-system-x86_64 qemu-pr-helper hvctl; do
+    # libvirt's libraries are large, and no libvirt is there.
+    for program in qemu-system-x86_64 qemu-pr-helper hvctl-without-libvirt; do
         if [[ ! -x $OUT/bin/$program ]]; then
             die "build/bin/$program is missing"
         fi
         mkdir -p "$OUT/guest/bin"
         strip -o "$OUT/guest/bin/$program" "$OUT/bin/$program"
-        arguments+=(--program "/bin/$program=$OUT/guest/bin/$program")
+        arguments+=(--program
+            "/bin/${program%-without-libvirt}=$OUT/guest/bin/$program")
     done
     for firmware in seabios/bios-256k.bin qemu/kvmvapic.bin \
         qemu/linuxboot_dma.bin; do
