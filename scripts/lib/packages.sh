@@ -7,7 +7,7 @@ PACKAGES=(
     # to build
     gcc libc6-dev ninja-build meson pkg-config patch xz-utils
     python3 python3-venv libglib2.0-dev libjson-glib-dev libpixman-1-dev
-    libslirp-dev libaio-dev libvirt-dev zlib1g-dev
+    libslirp-dev libaio-dev libvirt-dev libxml2-dev zlib1g-dev
     # to run: firmware that is no part of QEMU's source archive
     seabios qemu-system-data
     # to test

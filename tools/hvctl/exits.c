@@ -20,7 +20,7 @@ const HvctlExitInfo hvctl_exits[] = {
     {HVCTL_NO_KEY, "the guest has no such key"},
     {HVCTL_EXISTS, "the guest has such a file already"},
     {HVCTL_STOPPED, "the copy stopped, and can be resumed"},
-    {HVCTL_FILE, "the file cannot be read, or changed while it was copied"},
+    {HVCTL_FILE, "the file cannot be read, copied or converted"},
     {HVCTL_LOCKED, "a user session in the guest is locked"},
     {HVCTL_IN_PROGRESS, "the guest is shutting down already"},
     {HVCTL_FINDINGS, "doctor found a problem"},

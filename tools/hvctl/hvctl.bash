@@ -62,7 +62,8 @@ _hvctl()
         ;;
     esac
     _hvctl_line
-    if [[ -n $connected && -n $command && $command != host-check ]]; then
+    if [[ -n $connected && -n $command && $command != host-check &&
+        $command != xml ]]; then
         if ((count == 0)) && [[ $cur != -* ]]; then
             words=$(virsh -q ${uri:+-c "$uri"} list --name 2>/dev/null)
             mapfile -t COMPREPLY < <(compgen -W "$words" -- "$cur")
@@ -73,7 +74,7 @@ _hvctl()
     case $command in
     '')
         words="status heartbeat shutdown timesync snapshot-freeze"
-        words+=" snapshot-thaw vss-status kvp ip copy doctor host-check"
+        words+=" snapshot-thaw vss-status kvp ip copy doctor host-check xml"
         words+=" $common --version"
         ;;
     heartbeat) words="$common --watch" ;;
@@ -104,6 +105,13 @@ _hvctl()
         fi
         ;;
     host-check) words="$common --device" ;;
+    xml)
+        words="$common --stock --native"
+        if [[ $cur != -* ]]; then
+            mapfile -t COMPREPLY < <(compgen -f -- "$cur")
+            return
+        fi
+        ;;
     *) words=$common ;;
     esac
     mapfile -t COMPREPLY < <(compgen -W "$words" -- "$cur")

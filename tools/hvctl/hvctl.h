@@ -70,6 +70,7 @@ typedef struct HvctlOptions {
     bool create_path;
     bool progress;
     int64_t resume, cancel; /* numbers of copies; 0: none */
+    bool stock, native;     /* xml */
     double timeout; /* seconds; 0: none; negative: the command's default */
 } HvctlOptions;
 
@@ -82,7 +83,7 @@ HvctlCommand hvctl_status, hvctl_heartbeat, hvctl_shutdown, hvctl_host_check;
 HvctlCommand hvctl_timesync, hvctl_vss_status, hvctl_snapshot_freeze,
     hvctl_snapshot_thaw;
 HvctlCommand hvctl_doctor;
-HvctlCommand hvctl_kvp, hvctl_ip, hvctl_copy_file;
+HvctlCommand hvctl_kvp, hvctl_ip, hvctl_copy_file, hvctl_xml;
 
 /* Prints the object that @builder has made, as one line or indented. */
 void hvctl_print_json(JsonBuilder *builder, bool indented);

@@ -11,7 +11,7 @@
 static HvctlOptions options = {.timeout = -1, .hold = -1};
 static gboolean opt_json, opt_version, opt_watch, opt_reboot, opt_hibernate,
     opt_force, opt_wait, opt_sync, opt_direct, opt_number, opt_dhcp,
-    opt_overwrite, opt_create_path, opt_progress;
+    opt_overwrite, opt_create_path, opt_progress, opt_stock, opt_native;
 
 static const GOptionEntry common_entries[] = {
     {"qmp", 0, 0, G_OPTION_ARG_FILENAME, &options.qmp,
@@ -108,6 +108,13 @@ static const GOptionEntry copy_entries[] = {
     G_OPTION_ENTRY_NULL,
 };
 
+static const GOptionEntry xml_entries[] = {
+    {"stock", 0, 0, G_OPTION_ARG_NONE, &opt_stock,
+     "Convert for a libvirt that knows nothing of VMBus", NULL},
+    {"native", 0, 0, G_OPTION_ARG_NONE, &opt_native, "Convert back", NULL},
+    G_OPTION_ENTRY_NULL,
+};
+
 static const struct {
     const char *name;
     const char *summary;
@@ -140,6 +147,8 @@ static const struct {
      true, no_entries, NULL},
     {"host-check", "Show whether this host's KVM can carry VMBus.",
      hvctl_host_check, false, host_check_entries, NULL},
+    {"xml", "Convert a domain for libvirt without VMBus, or back.", hvctl_xml,
+     false, xml_entries, "FILE"},
 };
 
 static void append_exits(GString *text)
@@ -303,6 +312,8 @@ static int run(size_t index)
     options.overwrite = opt_overwrite;
     options.create_path = opt_create_path;
     options.progress = opt_progress;
+    options.stock = opt_stock;
+    options.native = opt_native;
     /* -1 is what stands there if none was given. */
     if (!isfinite(options.timeout) || options.timeout > 1e9 ||
         (options.timeout < 0 && options.timeout != -1)) {
