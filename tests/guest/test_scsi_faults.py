@@ -170,6 +170,19 @@ def test_unplug_at_work(guest, folder):
     check_end(guest)
 
 
+def test_resets_at_work(guest, folder):
+    """The guest resets the bus again and again: what was under way is done
+    once more, and nobody hears of an error."""
+    with plugged(guest, image(folder / 'disk')) as disk:
+        load = Fio(guest, {'load': load_job(disk)}, 'load')
+        # Each makes Linux wait for ten seconds.
+        for number in range(ROUNDS // 2):
+            wait_work(guest, disk, 200 * (number + 1))
+            guest.run(f'sg_reset --host {disk}')
+        load.stop()
+    check_end(guest)
+
+
 def test_eject(guest, folder):
     """A guest locks the tray while it has the CD mounted, and opens it when
     it likes."""

@@ -11,7 +11,8 @@ import time
 
 import pytest
 
-from guestlib.fio import VERIFY, run_fio
+from guestlib.fio import VERIFY, Fio, load_job, run_fio
+from guestlib.reservations import INVALID, WRITE_EXCLUSIVE, Initiator
 from guestlib.storage import (FULL, MIB, adapter, adapter_on, check_end,
                               digest, fio_options, guest_digest, image,
                               plugged, shared_guests)
@@ -74,15 +75,36 @@ def test_verify(guest, folder):
     check_end(guest)
 
 
+def test_signals(guest, folder):
+    """Requests that end together cost the guest one interrupt."""
+    with plugged(guest, image(folder / 'disk', 16 * MIB)) as disk:
+        def counts():
+            channels = guest.device('hv-scsi')['channels']
+            return (adapter(guest)['completed'],
+                    sum(c['out']['signals-sent'] for c in channels),
+                    sum(c['signals-received'] for c in channels))
+        before = counts()
+        run_fio(guest, {'deep': {'filename': disk, 'rw': 'randread',
+                                 'bs': '4k', 'iodepth': 64, 'size': '16m',
+                                 'iodepth_batch': 16,
+                                 'iodepth_batch_complete_min': 16}})
+        done, sent, received = (
+            new - old for new, old in zip(counts(), before))
+    assert done > 3500  # some are merged
+    assert sent <= done / 2, (sent, done)
+    assert received <= done / 2, (received, done)
+    check_end(guest)
+
+
 def test_mixed_sizes(guest, folder):
     """Requests of all sizes at once, reads among the writes, on a disk with
     sectors of 4 KiB."""
     path = image(folder / 'disk', 64 * MIB)
     with plugged(guest, path, logical_block_size=4096,
-                 physical_block_size=4096) as disk:
-        name = os.path.basename(disk)
-        assert guest.run(f'cat /sys/block/{name}/queue/logical_block_size'
-                         ).strip() == '4096'
+                 physical_block_size=4096, rotation_rate=7200) as disk:
+        queue = f'/sys/block/{os.path.basename(disk)}/queue'
+        assert guest.run(f'cat {queue}/logical_block_size').strip() == '4096'
+        assert guest.run(f'cat {queue}/rotational').strip() == '1'
         run_fio(guest, {'mixed': {
             'filename': disk, 'rw': 'randrw', 'bsrange': '4k-4m',
             'blockalign': '4k', 'iodepth': 32, 'size': '64m',
@@ -243,6 +265,40 @@ def test_cache_switched(guest, folder):
             guest.run(f'echo 1 >/sys/block/{name}/device/rescan; '
                       f'dd if=/dev/urandom of={disk} bs=4k count=1')
             assert guest.run(f'cat {types}').strip() == wanted
+    check_end(guest)
+
+
+def test_resize_at_work(guest, folder):
+    """A disk grows while fio writes to it, and what is new can be used."""
+    path = image(folder / 'disk', 16 * MIB)
+    with plugged(guest, path) as disk:
+        load = Fio(guest, {'load': load_job(disk, '16m')}, 'load')
+        node, = (block['inserted']['node-name']
+                 for block in guest.qmp.execute('query-block')
+                 if block.get('inserted', {}).get('file') == str(path))
+        sectors = f'/sys/block/{os.path.basename(disk)}/size'
+        for size in 24 * MIB, 32 * MIB:
+            guest.qmp.execute('block_resize', {'node-name': node,
+                                               'size': size})
+            guest.run(f'for i in $(seq 100); do [ $(cat {sectors}) = '
+                      f'{size // 512} ] && exit 0; sleep 0.2; done; exit 1')
+            run_fio(guest, {'new': {
+                'filename': disk, 'rw': 'randwrite', 'bs': '16k',
+                'iodepth': 16, 'offset': size - 8 * MIB, 'size': '8m',
+                **VERIFY}})
+        load.stop()
+        assert guest_digest(guest, disk, 32) == digest(path, 32 * MIB)
+    check_end(guest)
+
+
+def test_reservations_of_an_emulated_disk(guest, folder):
+    """It has none, and says so."""
+    with plugged(guest, image(folder / 'disk', MIB)) as disk:
+        unit = Initiator(guest.shell, disk)
+        unit.persist('--in --read-keys', INVALID)
+        unit.out('register', new=1, expected=INVALID)
+        unit.out('reserve', 1, kind=WRITE_EXCLUSIVE, expected=INVALID)
+        assert unit.writes() and unit.reads()
     check_end(guest)
 
 

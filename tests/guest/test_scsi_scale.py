@@ -1,12 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Many disks, many channels, and reservations on a disk of the host.
+"""Many disks and many channels.
 
 KVM_VMBUS_STORAGE=full has 16 channels, which takes 16 processors, and asks
 both kernels for all.
 """
-import glob
 import json
-import os
 
 import pytest
 
@@ -79,42 +77,3 @@ def test_channels(machine, folder, kernel, cpus, queues, expected):
     check_end(guest)
     assert guest_digest(guest, '/dev/sda', 2 * cpus) == \
         digest(path, 2 * cpus * MIB)
-
-
-def host_disk():
-    """A SCSI disk of this machine that is there for tests: scsi_debug's."""
-    for model in glob.glob('/sys/class/scsi_disk/*/device/model'):
-        with open(model, encoding='ascii') as file:
-            if file.read().strip() == 'scsi_debug':
-                (name,) = os.listdir(os.path.join(
-                    os.path.dirname(model), 'block'))
-                return f'/dev/{name}'
-    return None
-
-
-def test_reservations(machine):
-    """Persistent reservations of a guest are those of the host's disk."""
-    path = host_disk()
-    if not path or not os.access(path, os.R_OK | os.W_OK):
-        pytest.skip('this machine has no disk of scsi_debug that may be '
-                    'written (modprobe scsi_debug dev_size_mb=64)')
-    guest = machine(kernel='6.12', cpus=2, devices=adapter_on(1), extra=[
-        '-blockdev', json.dumps({'driver': 'host_device', 'node-name': 'd0',
-                                 'filename': path}),
-        '-device', 'scsi-block,bus=s0.0,drive=d0'], **fio_options()).boot()
-    wait_units(guest, ['0:0:0'])
-    assert [u['model'] for u in units(guest).values()] == ['scsi_debug']
-    out = 'sg_persist --out --no-inquiry /dev/sda '
-    guest.run(out + '--register --param-sark=1234abcd')
-    guest.run(out + '--reserve --param-rk=1234abcd --prout-type=1')
-    assert '1234abcd' in guest.run('sg_persist --in -k --no-inquiry /dev/sda')
-    assert 'Write Exclusive' in guest.run(
-        'sg_persist --in -r --no-inquiry /dev/sda')
-    run_fio(guest, {'owner': {'filename': '/dev/sda', 'rw': 'randwrite',
-                              'bs': '4k', 'iodepth': 16, 'size': '4m',
-                              **VERIFY}})
-    guest.run(out + '--release --param-rk=1234abcd --prout-type=1')
-    guest.run(out + '--register --param-rk=1234abcd --param-sark=0')
-    assert '1234abcd' not in guest.run(
-        'sg_persist --in -k --no-inquiry /dev/sda')
-    check_end(guest)

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """fio in a guest: it writes, and reads back what it wrote."""
+import base64
+import gzip
 import json
 import time
 
@@ -66,7 +68,9 @@ class Fio:
         """{job: what fio says of it}, when it has ended."""
         code = self.wait(timeout)
         assert code in codes, f'fio: exit {code}\n{self.output()}'
-        text = self.guest.run(f'cat {self.path}.json')
+        # A serial port is slow, and this is long.
+        text = gzip.decompress(base64.b64decode(self.guest.run(
+            f'gzip -c {self.path}.json | base64'))).decode()
         # Notes may stand before it.
         return {job['jobname']: job for job in
                 json.loads(text[text.index('{'):])['jobs']}
