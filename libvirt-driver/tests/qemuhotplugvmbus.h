@@ -44,6 +44,12 @@ testQemuHotplugVMBusCaps(virQEMUCaps *qemuCaps)
                        "device_del", QMP_OK); \
         DO_TEST_DETACH("x86_64", "vmbus-live", "controller-vmbus", false, false, \
                        "device_del", QMP_DEVICE_DELETED("scsi1") QMP_OK); \
+        DO_TEST_ATTACH("x86_64", "vmbus-live", "disk-scsi-second-controller", \
+                       false, false, \
+                       "device_add", QMP_OK, \
+                       "blockdev-add", QMP_OK, \
+                       "device_add", QMP_OK, \
+                       "query-block", QMP_EMPTY_ARRAY); \
         DO_TEST_ATTACH("x86_64", "vmbus-live", "controller-vmbus-duplicate", \
                        true, false, NULL); \
         DO_TEST_ATTACH("x86_64", "base-live", "controller-vmbus", \

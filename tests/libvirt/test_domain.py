@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Domains with VMBus in a daemon, with our QEMU beneath it."""
+import concurrent.futures
 import json
 import time
 import xml.etree.ElementTree as ET
@@ -179,3 +180,25 @@ def test_plug_and_unplug(guest, session):
         assert time.monotonic() < deadline, 'the controller is still there'
         time.sleep(0.2)
     assert 'scsi1' not in instance_ids(session)
+
+
+def test_statistics(guest, session):
+    """Those of a disk are there as with any controller."""
+    fields = dict(line.split()[1:3] for line in session.virsh(
+        'domblkstat', 'guest', 'sda').stdout.splitlines() if line.strip())
+    assert int(fields['rd_req']) > 0
+    assert int(fields['rd_bytes']) > 0
+    text = session.virsh('domstats', 'guest', '--block').stdout
+    assert 'block.0.name=sda' in text
+    assert f"block.0.rd.reqs={fields['rd_req']}" in text
+
+
+def test_events_of_the_bus(guest, session):
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        seen = pool.submit(session.virsh, 'qemu-monitor-event', 'guest',
+                           '--event', 'VMBUS_TIMESYNC_RESPONSE', '--timeout',
+                           str(int(30 * SCALE)))
+        time.sleep(1)
+        session.virsh('qemu-monitor-command', 'guest',
+                      '{"execute": "vmbus-timesync"}')
+        assert '"result":"accepted"' in seen.result().stdout
