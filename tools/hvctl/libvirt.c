@@ -405,6 +405,36 @@ static void wait_end(Libvirt *l)
     g_mutex_unlock(&inbox->lock);
 }
 
+static bool cannot_pass(const Libvirt *l, GError **error)
+{
+    g_set_error(error, HVCTL_ERROR, HVCTL_USAGE,
+                "A file cannot be passed over the connection to %s: hvctl has "
+                "to run on the host of the domain.",
+                l->uri);
+    return false;
+}
+
+/* Some versions of libvirt try, and lose the connection by it. */
+static bool can_pass_fd(Qmp *qmp, GError **error)
+{
+    Libvirt *l = (Libvirt *)qmp;
+    const char *uri = l->opened->uri, *path, *transport;
+
+    if (!*uri && g_getenv("LIBVIRT_DEFAULT_URI")) {
+        uri = g_getenv("LIBVIRT_DEFAULT_URI");
+    }
+    path = strstr(uri, "://");
+    if (!path) {
+        return true;
+    }
+    transport = memchr(uri, '+', path - uri);
+    if ((transport && !g_str_has_prefix(transport, "+unix:")) ||
+        (path[3] && !strchr("/?#", path[3]))) {
+        return cannot_pass(l, error);
+    }
+    return true;
+}
+
 /* QEMU's own refusals are no failure of libvirt's; this is about the rest. */
 static void judge_command(Libvirt *l, const Call *call, const char *name,
                           GError **error)
@@ -428,10 +458,7 @@ static void judge_command(Libvirt *l, const Call *call, const char *name,
                     "libvirt has not got at the domain %s in time: %s.",
                     l->name, call->why);
     } else if (call->code == VIR_ERR_ARGUMENT_UNSUPPORTED && call->fd >= 0) {
-        g_set_error(error, HVCTL_ERROR, HVCTL_USAGE,
-                    "A file cannot be passed over the connection to %s: hvctl "
-                    "has to run on the host of the domain.",
-                    l->uri);
+        cannot_pass(l, error);
     } else {
         g_set_error(error, HVCTL_ERROR, HVCTL_BROKEN, "libvirt refused %s: %s.",
                     name, call->why);
@@ -531,6 +558,7 @@ static const QmpTransport transport = {
     .command = command,
     .next_event = next_event,
     .collect = collect,
+    .can_pass_fd = can_pass_fd,
     .close = close_libvirt,
     .managed = true,
 };
