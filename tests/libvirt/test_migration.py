@@ -15,7 +15,7 @@ from guestlib.host import Guest, Host, controller_xml, disk_xml
 from guestlib.libvirt import NoUser
 from guestlib.machine import SCALE
 from guestlib.paths import program
-from guestlib.storage import MIB, digest, guest_digest, host_disks
+from guestlib.storage import digest, guest_digest, host_disks
 
 ANOTHER = '0b5f0f2e-4f57-4f4b-8f4b-64f1a4a3b0c1'
 
