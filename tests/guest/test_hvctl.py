@@ -8,7 +8,9 @@ import pytest
 from guestlib import hvctl
 
 UNREACHABLE, NO_VMBUS, NOT_OPEN, REFUSED, TIMEOUT = 3, 4, 5, 6, 7
-COMMANDS = [('status',), ('heartbeat',), ('shutdown',), ('shutdown', '--wait')]
+FINDINGS = 21
+COMMANDS = [('status',), ('heartbeat',), ('shutdown',),
+            ('shutdown', '--wait'), ('doctor',)]
 
 
 def failed(done, code):
@@ -55,6 +57,29 @@ def test_guest_that_has_not_opened_the_services(unwilling):
     done = unwilling.hvctl('status')
     assert done.returncode == 0
     assert '5.3' in done.stdout
+
+
+def test_doctor(machine):
+    """A machine in good health, and one with disks that its guest may lose."""
+    well = machine().boot()
+    well.wait_ready()
+    done = well.hvctl('doctor')
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.splitlines()[-1] == 'No problem was found.'
+    well.qmp.execute('device_add', {'driver': 'hv-scsi', 'id': 'disks'})
+    # The guest has no driver for it.
+    done = well.hvctl('doctor')
+    assert done.returncode == FINDINGS
+    assert 'problem: processor: The processor has svm' in done.stdout
+    assert "driver has not set up the adapter disks (closed)" in done.stdout
+    assert done.stdout.count('problem: ') == 2, done.stdout
+
+
+def test_doctor_of_a_guest_that_has_not_opened_the_services(unwilling):
+    done = unwilling.hvctl('doctor')
+    assert done.returncode == FINDINGS
+    for name in 'heartbeat', 'shutdown':
+        assert f'problem: {name}: The guest has not opened' in done.stdout
 
 
 def test_the_three_failures_have_three_sentences(folder, bare, unwilling):
