@@ -1,9 +1,9 @@
 # shellcheck shell=bash
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
-# Debian's own libvirt, for the tests, without installing it:
-# build/stock/SUITE/enter COMMAND... runs a command where /usr has it as well.
-# Nothing outside of that command sees it, and the C library that a suite's
+# Debian's own libvirt and virt-install, for the tests, without installing them:
+# build/stock/NAME/enter COMMAND... runs a command where /usr has them as well.
+# Nothing outside of that command sees them, and the C library that a suite's
 # programs need is their own.
 
 # What apt would install on a machine that has nothing.
@@ -118,4 +118,22 @@ stock_libvirt_prepare() {
         rm -rf "$dir"
         mv "$dir.new" "$dir"
     done
+}
+
+# What the machine lacks of virt-install, which its own Python runs; in
+# build/stock/virt-install.
+virt_install_prepare() {
+    local dir=$OUT/stock/virt-install file
+    stock_tree "$(host_suite)" virt-install \
+        '(lib|gir1|python3-|osinfo-db|virtinst).*' virtinst
+    rm -rf "$dir.new"
+    mkdir -p "$dir.new/usr"
+    cd "$STOCK_DIR/usr" || return
+    while read -r file; do
+        [[ -e /usr/$file ]] || cp -a --parents "$file" "$dir.new/usr/"
+    done < <(find lib/python3/dist-packages lib/x86_64-linux-gnu bin/virt-* \
+        share/virt-manager share/osinfo share/libvirt ! -type d)
+    stock_enter "$dir.new/enter" "$dir/usr"
+    rm -rf "$dir"
+    mv "$dir.new" "$dir"
 }

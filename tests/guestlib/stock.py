@@ -57,6 +57,17 @@ def convert(xml, folder, how='--stock'):
     return done.stdout
 
 
+def wait_heartbeat(qmp):
+    """Until hvctl says that the guest is alive."""
+    deadline = time.monotonic() + 60 * SCALE
+    done = hvctl('heartbeat', qmp=qmp)
+    while done.returncode != 0:
+        assert time.monotonic() < deadline, done.stdout + done.stderr
+        time.sleep(0.2)
+        done = hvctl('heartbeat', qmp=qmp)
+    assert done.stdout.startswith('ok')
+
+
 class Guest:
     """A domain of any session that runs; it has a shell and a disk sda."""
 

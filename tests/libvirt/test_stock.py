@@ -9,15 +9,14 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from guestlib import hvctl
 from guestlib.agent import MAC, PREPARE
 from guestlib.libvirt import domain
-from guestlib.stock import Guest, StockSession, convert, image, why_not
+from guestlib.stock import Guest, StockSession, convert, image, wait_heartbeat, \
+    why_not
 
 VERSIONS = {'bookworm': '9.0.0', 'trixie': '11.3.0'}
 QEMU = '{http://libvirt.org/schemas/domain/qemu/1.0}'
 CONTENT = os.urandom(1 << 20)
-SERVICES = ['heartbeat', 'shutdown', 'timesync', 'vss', 'kvp', 'filecopy']
 DEVICES = """<vmbus><service name='vss' state='on' hold='40'/></vmbus>
 <controller type='scsi' index='0' model='vmbus'/>
 <controller type='scsi' index='1' model='vmbus'>
@@ -148,11 +147,7 @@ def guest(request, stock):
 
 
 def test_heartbeat(guest):
-    qmp = guest.session.folder / 'run/qmp'
-    guest.wait(lambda: hvctl('heartbeat', qmp=qmp).stdout.startswith('ok'),
-               'no heartbeat')
-    done = hvctl('heartbeat', qmp=qmp)
-    assert done.returncode == 0, done.stderr
+    wait_heartbeat(guest.session.folder / 'run/qmp')
 
 
 def test_devices_are_on_vmbus(guest):
