@@ -129,10 +129,11 @@ virt_install_prepare() {
     rm -rf "$dir.new"
     mkdir -p "$dir.new/usr"
     cd "$STOCK_DIR/usr" || return
-    while read -r file; do
-        [[ -e /usr/$file ]] || cp -a --parents "$file" "$dir.new/usr/"
-    done < <(find lib/python3/dist-packages lib/x86_64-linux-gnu bin/virt-* \
-        share/virt-manager share/osinfo share/libvirt ! -type d)
+    find lib/python3/dist-packages lib/x86_64-linux-gnu bin/virt-* \
+        share/virt-manager share/osinfo share/libvirt ! -type d |
+        while read -r file; do
+            [[ -e /usr/$file ]] || printf '%s\0' "$file"
+        done | xargs -0 cp -a --parents -t "$dir.new/usr"
     stock_enter "$dir.new/enter" "$dir/usr"
     rm -rf "$dir"
     mv "$dir.new" "$dir"
