@@ -17,19 +17,25 @@ class InnerShell:
     def __init__(self, inner):
         self.inner, self.calls = inner, 0
 
-    def run(self, command, timeout=120 * SCALE):
-        """The output of a command that must succeed."""
+    def call(self, command, timeout=120 * SCALE):
+        """(exit code, output with errors) of a command."""
         self.calls += 1
         name = f'c{self.calls}'
         outer, folder = self.inner.outer, self.inner.folder
         payload = base64.b64encode(command.encode()).decode()
         outer.run(f'echo "{name} {payload}" >{folder}/shell.in')
         self.inner.until(f'grep -q "^end {name} " {folder}/shell.log',
-                         f'end of "{command}"', timeout)
-        log = outer.run(f'cat {folder}/shell.log').replace('\r', '')
+                         f'end of "{command}"', timeout, pause=0.1)
+        log = outer.run(f"sed -n '/^begin {name}\\r*$/,$p' "
+                        f'{folder}/shell.log').replace('\r', '')
         lines, end = log.split(f'begin {name}\n')[1].split(f'end {name} ')
         output = base64.b64decode(lines).decode(errors='replace')
-        assert end.split()[0] == '0', f'"{command}": {output}'
+        return int(end.split()[0]), output
+
+    def run(self, command, timeout=120 * SCALE):
+        """The output of a command that must succeed."""
+        code, output = self.call(command, timeout)
+        assert code == 0, f'"{command}": exit {code}\n{output}'
         return output
 
 
@@ -64,14 +70,17 @@ class InnerMachine:
     def text(self):
         return self.outer.run(f'cat {self.log}').replace('\r', '')
 
-    def until(self, condition, what, timeout):
+    def run(self, command, timeout=120 * SCALE):
+        return self.shell.run(command, timeout)
+
+    def until(self, condition, what, timeout, pause=0.5):
         """Wait in the outer machine until a command succeeds there."""
         code, _ = self.outer.shell.call(
             f'end=$(($(cut -d. -f1 /proc/uptime) + {timeout:.0f})); '
             f'until {condition}; do '
             f'[ -e {self.folder}/exit ] && exit 2; '
             '[ $(cut -d. -f1 /proc/uptime) -lt $end ] || exit 1; '
-            'sleep 0.5; done', timeout=timeout * 2 + 60)
+            f'sleep {pause}; done', timeout=timeout * 2 + 60)
         if code:
             qemu = self.outer.run(f'cat {self.folder}/qemu.log')
             raise AssertionError(
