@@ -6,6 +6,7 @@
 #include "hw/resettable.h"
 #include "hw/virtio/iothread-vq-mapping.h"
 #include "qapi/error.h"
+#include "system/block-backend.h"
 #include "hv-listen.h"
 #include "hv-scsi.h"
 #include "trace/trace-hw_vmbus.h"
@@ -162,6 +163,30 @@ static bool has_requests(HvScsiChannel *c)
     return info.in_flight;
 }
 
+/*
+ * A request that a limit of its disk holds back cannot be cancelled, but goes
+ * on at once when the disk is drained.
+ */
+static void drain_disks(HvScsi *s)
+{
+    g_autoptr(GPtrArray) disks =
+        g_ptr_array_new_with_free_func((GDestroyNotify)blk_unref);
+    BusChild *child;
+
+    QTAILQ_FOREACH(child, &BUS(&s->bus)->children, sibling)
+    {
+        BlockBackend *blk = SCSI_DEVICE(child->child)->conf.blk;
+
+        if (blk) {
+            blk_ref(blk);
+            g_ptr_array_add(disks, blk);
+        }
+    }
+    for (unsigned i = 0; i < disks->len; i++) {
+        blk_drain(disks->pdata[i]);
+    }
+}
+
 static void close_channel(void *opaque)
 {
     Opening *o = opaque;
@@ -184,6 +209,9 @@ static void channel_close(VmbusChannel *chan, void *opaque)
     Opening o = {s, chan, false};
 
     call(c, cancel_requests, c);
+    if (has_requests(c)) {
+        drain_disks(s);
+    }
     AIO_WAIT_WHILE_UNLOCKED(NULL, has_requests(c));
     qemu_bh_cancel(c->work_bh);
     call(c, close_channel, &o);

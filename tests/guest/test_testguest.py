@@ -321,7 +321,7 @@ def storage_devices(folder, threads):
     words += ['-device', json.dumps(adapter)]
     slow = {'driver': 'throttle', 'throttle-group': 'slow', 'file': {
         'driver': 'null-co', 'size': MIB, 'read-zeroes': True}}
-    words += ['-object', 'throttle-group,id=slow,x-iops-total=16']
+    words += ['-object', 'throttle-group,id=slow,x-iops-total=1']
     for lun, kind in enumerate(('scsi-hd', 'scsi-cd', 'scsi-hd')):
         node = {'driver': 'file', 'read-only': kind == 'scsi-cd',
                 'filename': str(image_file(folder / f'disk{lun}', 8 * MIB))}
