@@ -93,6 +93,7 @@ guest_scripts() {
 guest_initramfs() { # VERSION OUTPUT ARGUMENT...
     local version=$1 output=$2 arguments
     shift 2
+    [[ -n ${BUSYBOX:-} ]] || guest_busybox
     mapfile -t arguments < <(guest_scripts)
     /usr/bin/python3 "$LIB/initramfs.py" --output "$output" \
         --modules-from "$KERNEL_MODULES" "${arguments[@]}" "$@"
