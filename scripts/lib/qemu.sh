@@ -33,7 +33,8 @@ qemu_output() { # FLAVOUR
 
 qemu_configure_options() { # FLAVOUR
     local features=(--enable-tools --enable-slirp --enable-linux-aio
-        --enable-vnc --enable-pixman)
+        --enable-vnc --enable-pixman --enable-tpm --enable-vhdx --enable-vpc
+        --enable-vmdk --enable-vdi)
     if [[ $1 == asan ]]; then
         features=(--disable-tools --without-default-devices
             --with-devices-x86_64=vmbus-asan --enable-trace-backends=nop

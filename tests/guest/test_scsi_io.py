@@ -7,11 +7,13 @@ KVM_VMBUS_STORAGE=full selects the long form: fio in all sizes and depths.
 import contextlib
 import os
 import struct
+import subprocess
 import time
 
 import pytest
 
 from guestlib.fio import VERIFY, Fio, load_job, run_fio
+from guestlib.paths import program
 from guestlib.reservations import INVALID, WRITE_EXCLUSIVE, Initiator
 from guestlib.storage import (FULL, MIB, adapter, adapter_on, check_end,
                               digest, fio_options, guest_digest, image,
@@ -265,6 +267,25 @@ def test_cache_switched(guest, folder):
             guest.run(f'echo 1 >/sys/block/{name}/device/rescan; '
                       f'dd if=/dev/urandom of={disk} bs=4k count=1')
             assert guest.run(f'cat {types}').strip() == wanted
+    check_end(guest)
+
+
+@pytest.mark.parametrize('name', ['qcow2', 'vhdx', 'vpc', 'vmdk', 'vdi'])
+def test_formats(guest, folder, name):
+    """Images that grow, those of other hypervisors among them: what the guest
+    wrote is there for whoever reads the file."""
+    path, raw = folder / f'disk.{name}', folder / 'raw'
+    subprocess.run([program('qemu-img'), 'create', '-q', '-f', name, path,
+                    '32M'], check=True)
+    with plugged(guest, path, node={'driver': name}) as disk:
+        run_fio(guest, {'fill': {
+            'filename': disk, 'rw': 'randwrite', 'bsrange': '512-256k',
+            'iodepth': 16, 'size': '8m', **VERIFY}})
+        seen = guest_digest(guest, disk, 32)
+    subprocess.run([program('qemu-img'), 'convert', '-f', name, '-O', 'raw',
+                    path, raw], check=True)
+    assert seen == digest(raw, 32 * MIB)
+    assert path.stat().st_size > 8 * MIB
     check_end(guest)
 
 
