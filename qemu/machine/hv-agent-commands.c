@@ -162,6 +162,12 @@ void hv_agent_commands_synced(HvAgentCommands *c, const char *refusal)
     answered(c, refusal);
 }
 
+/*
+ * The guest's consent is returned, where qemu-ga returns nothing: libvirt
+ * takes the end of a QEMU that it hears of too soon for a failure ("End of
+ * file from agent socket"), and waits for ever for a guest that consented and
+ * then could not hibernate.
+ */
 static void request_shutdown(HvAgent *agent, HvAgentCommands *c,
                              VMBusShutdownMode mode)
 {
@@ -408,10 +414,8 @@ const HvAgentCommand hv_agent_commands[] = {
     {"guest-shutdown",
      {"mode", HV_AGENT_STRING, true},
      .needs = "hv-shutdown",
-     .silent = true,
      .start = start_shutdown},
-    {"guest-suspend-disk", .needs = "hv-shutdown", .silent = true,
-     .start = start_suspend_disk},
+    {"guest-suspend-disk", .needs = "hv-shutdown", .start = start_suspend_disk},
     {"guest-get-time", .needs = "hv-timesync", .start = start_get_time},
     {"guest-set-time",
      {"time", HV_AGENT_INT, true},

@@ -84,15 +84,11 @@ static void end_command(HvAgent *agent)
 
 void hv_agent_return(HvAgent *agent, QObject *value)
 {
-    assert(agent->current);
-    if (agent->current->silent) {
-        qobject_unref(value);
-    } else {
-        QDict *answer = qdict_new();
+    QDict *answer = qdict_new();
 
-        qdict_put_obj(answer, "return", value ?: QOBJECT(qdict_new()));
-        send_answer(agent, answer);
-    }
+    assert(agent->current);
+    qdict_put_obj(answer, "return", value ?: QOBJECT(qdict_new()));
+    send_answer(agent, answer);
     end_command(agent);
 }
 
@@ -142,7 +138,7 @@ static void describe(HvAgent *agent, QList *list,
 
         qdict_put_str(one, "name", commands->name);
         qdict_put_bool(one, "enabled", enabled(agent, commands));
-        qdict_put_bool(one, "success-response", !commands->silent);
+        qdict_put_bool(one, "success-response", true);
         qlist_append(list, one);
     }
 }

@@ -37,8 +37,6 @@ typedef struct HvAgentCommand {
     HvAgentArgument argument;
     /* A type of device without which the command is disabled; or NULL. */
     const char *needs;
-    /* The protocol has no answer for success. */
-    bool silent;
     /*
      * Begins the command.  @args was checked and is not NULL.  One call of
      * hv_agent_return() or hv_agent_fail() follows, in this call or later.
