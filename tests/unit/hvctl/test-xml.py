@@ -42,13 +42,17 @@ def canonical(text):
 
 
 class Xml(Case):
-    def convert(self, text, how="--stock", warnings=""):
+    @staticmethod
+    def run_xml(text, how):
         if isinstance(text, str):
             text = text.encode()
         with tempfile.NamedTemporaryFile(suffix=".xml") as file:
             file.write(text)
             file.flush()
-            result = hvctl("xml", how, file.name)
+            return hvctl("xml", how, file.name)
+
+    def convert(self, text, how="--stock", warnings=""):
+        result = self.run_xml(text, how)
         self.assertEqual(result.code, DONE, result.err)
         self.assertEqual(result.err, warnings)
         return result.out
@@ -58,12 +62,7 @@ class Xml(Case):
                                           warnings=warnings))
 
     def refuse(self, text, sentence, how="--stock", code=FILE):
-        if isinstance(text, str):
-            text = text.encode()
-        with tempfile.NamedTemporaryFile(suffix=".xml") as file:
-            file.write(text)
-            file.flush()
-            result = hvctl("xml", how, file.name)
+        result = self.run_xml(text, how)
         self.check(result, code, sentence)
         self.assertEqual(result.out, "")
 
