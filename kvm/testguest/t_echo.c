@@ -170,6 +170,42 @@ static void check_pings(void)
         echo_count);
 }
 
+/* Has the channel's signal come?  Meanwhile another flag of the same word is
+ * set and cleared, as the guest's side of another channel would. */
+static bool signal_came(struct vb_channel *ch)
+{
+    uint64_t *word = &hv_vps[0].events->flags[vb.sint][0];
+    const uint64_t other = 1ull << 63;
+
+    __atomic_fetch_or(word, other, __ATOMIC_SEQ_CST);
+    __atomic_fetch_and(word, ~other, __ATOMIC_SEQ_CST);
+    return vb.signals[ch->offer.relid] != ch->signals_used;
+}
+
+/* The host sets a flag while this side changes others, on one processor, too:
+ * its threads run beside that. */
+static void check_flags(void)
+{
+    const unsigned count = 3000;
+    unsigned good = 0;
+
+    for (unsigned i = 0; i < echo_count; i++) {
+        struct vb_channel *ch = echoes[i];
+        struct flood f = {.ch = ch, .want = count};
+        bool ok = vb_open(ch, 0, PAGES);
+
+        while (ok && f.got < f.want) {
+            ok = send_one(&f) && wait_for(signal_came(ch), VB_TIMEOUT_US) &&
+                 read_one(&f);
+            ch->signals_used = vb.signals[ch->offer.relid];
+        }
+        good += f.got;
+        vb_close(ch);
+    }
+    tap(good == count * echo_count, "no flag is lost beside another one",
+        "%u of %u came", good, count * echo_count);
+}
+
 /* All at once, as many writers as there are processors for them. */
 static void check_together(void)
 {
@@ -357,6 +393,7 @@ static bool host_said_go(void)
 static void check_all(void)
 {
     check_pings();
+    check_flags();
     check_together();
     check_moves();
     check_closes(false, "a channel is closed while it is at work");
