@@ -15,6 +15,15 @@
  */
 #define MIN_INTERVAL 1000
 
+/*
+ * 10 ms, after which a message that found its slot full is tried once more.
+ * EOM comes earlier, but not always: a Linux with one processor leaves the lock
+ * out of the instruction that frees the slot (vmbus_signal_eom), and so may
+ * read the pending flag before the slot is seen to be free.  There the timer's
+ * processor would sleep for ever.
+ */
+#define RETRY_INTERVAL 100000
+
 static void wish(HvVp *vp, unsigned timer, uint64_t deadline)
 {
     HvPartition *partition = vp->partition;
@@ -70,15 +79,26 @@ static int send_message(HvVp *vp, unsigned timer)
                                         HVB_STIMER_SINT(t->config), &msg);
 }
 
+/* When to look after a timer that has no deadline: a periodic one that runs
+ * comes back by itself. */
+static void look_again(HvVp *vp, unsigned timer, bool busy)
+{
+    if (!vp->s.stimer[timer].deadline) {
+        wish(vp, timer,
+             busy ? hv_partition_time(vp->partition) + RETRY_INTERVAL
+                  : HV_TIME_NEVER);
+    }
+}
+
 static void notify(HvVp *vp, unsigned timer)
 {
     HvPartition *partition = vp->partition;
     HvStimerState *t = &vp->s.stimer[timer];
     uint8_t vector = HVB_STIMER_VECTOR(t->config);
+    int result = 0;
 
     if (!(t->config & HVB_STIMER_DIRECT_MODE)) {
-        int result = send_message(vp, timer);
-
+        result = send_message(vp, timer);
         /*
          * With the message page off the tick is lost, as on Hyper-V; but not
          * that of a timer which was started like that.  Linux that wakes up
@@ -90,6 +110,7 @@ static void notify(HvVp *vp, unsigned timer)
     } else if (vector >= HV_ABI_FIRST_VECTOR) {
         partition->ops->assert_vector(partition->opaque, vp, vector);
     }
+    look_again(vp, timer, result == -EAGAIN);
 }
 
 static void expire(HvVp *vp, unsigned timer, uint64_t now)
@@ -106,7 +127,6 @@ static void expire(HvVp *vp, unsigned timer, uint64_t now)
     } else {
         t->deadline = 0;
         t->config &= ~HVB_STIMER_ENABLE;
-        wish(vp, timer, HV_TIME_NEVER);
     }
     notify(vp, timer);
 }
@@ -181,6 +201,9 @@ void hv_stimer_tick(HvVp *vp, unsigned timer)
     }
     t = &vp->s.stimer[timer];
     if (!t->deadline) {
+        if (t->pending) {
+            notify(vp, timer);
+        }
         return;
     }
     now = hv_partition_time(vp->partition);
@@ -210,6 +233,8 @@ void hv_stimers_rearm(HvVp *vp)
     for (i = 0; i < HV_ABI_STIMERS; i++) {
         if (vp->s.stimer[i].deadline) {
             wish(vp, i, vp->s.stimer[i].deadline);
+        } else if (vp->s.stimer[i].pending) {
+            look_again(vp, i, true);
         }
     }
 }
@@ -219,7 +244,7 @@ void hv_stimers_reset(HvVp *vp)
     unsigned i;
 
     for (i = 0; i < HV_ABI_STIMERS; i++) {
-        if (vp->s.stimer[i].deadline) {
+        if (vp->s.stimer[i].deadline || vp->s.stimer[i].pending) {
             wish(vp, i, HV_TIME_NEVER);
         }
         memset(&vp->s.stimer[i], 0, sizeof(vp->s.stimer[i]));

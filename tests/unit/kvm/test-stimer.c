@@ -270,6 +270,57 @@ static void test_slot_busy(void)
     fake_free(fake);
 }
 
+/* It freed the slot, and did not see that it owes an EOM. */
+static void test_busy_without_eom(void)
+{
+    const uint64_t retry = 100000;
+    uint64_t when;
+
+    setup();
+    when = now() + 100;
+    fake->post_status = -EAGAIN;
+    fake_wrmsr(fake, CONFIG(0), BY_SINT | HVB_STIMER_AUTO_ENABLE);
+    fake_wrmsr(fake, COUNT(0), when);
+    fake_advance(fake, when + retry - 1);
+    g_assert_cmpuint(fake->posts, ==, 1);
+    fake_advance(fake, when + 3 * retry);
+    g_assert_cmpuint(fake->posts, ==, 4);
+    fake->post_status = 0;
+    fake_advance(fake, when + 4 * retry);
+    g_assert_cmpuint(fake->posts, ==, 5);
+    assert_message(0, when);
+    fake_advance(fake, when + 100 * retry);
+    g_assert_cmpuint(fake->posts, ==, 5);
+    fake_free(fake);
+}
+
+static void test_busy_and_loaded(void)
+{
+    setup();
+    fake->post_status = -EAGAIN;
+    fake_wrmsr(fake, CONFIG(0), BY_SINT | HVB_STIMER_AUTO_ENABLE);
+    fake_wrmsr(fake, COUNT(0), 1);
+    /* The machine that it was saved on had the deadline. */
+    fake->deadlines[0][0] = HV_TIME_NEVER;
+    fake->post_status = 0;
+    hv_stimers_rearm(&fake->vps[0]);
+    fake_advance(fake, now() + 1000000);
+    g_assert_cmpuint(fake->posts, ==, 2);
+    fake_free(fake);
+}
+
+static void test_busy_and_reset(void)
+{
+    setup();
+    fake->post_status = -EAGAIN;
+    fake_wrmsr(fake, CONFIG(0), BY_SINT | HVB_STIMER_AUTO_ENABLE);
+    fake_wrmsr(fake, COUNT(0), 1);
+    hv_stimers_reset(&fake->vps[0]);
+    g_assert_cmpuint(fake_advance(fake, now() + 1000000), ==, 0);
+    g_assert_cmpuint(fake->posts, ==, 1);
+    fake_free(fake);
+}
+
 /* A guest that starts the timer anew does not want the old message. */
 static void test_busy_then_moved(void)
 {
@@ -462,6 +513,9 @@ int main(int argc, char **argv)
     g_test_add_func("/stimer/no-storm", test_no_storm);
     g_test_add_func("/stimer/message", test_message);
     g_test_add_func("/stimer/slot-busy", test_slot_busy);
+    g_test_add_func("/stimer/busy-without-eom", test_busy_without_eom);
+    g_test_add_func("/stimer/busy-and-loaded", test_busy_and_loaded);
+    g_test_add_func("/stimer/busy-and-reset", test_busy_and_reset);
     g_test_add_func("/stimer/busy-then-moved", test_busy_then_moved);
     g_test_add_func("/stimer/periodic-busy", test_periodic_busy);
     g_test_add_func("/stimer/page-off", test_page_off);
