@@ -39,8 +39,8 @@ typedef struct VmbusRingIn {
     uint32_t read;       /* next byte to take */
     uint32_t published;  /* how far the guest knows that we have read */
     uint32_t write_seen; /* the guest's index as last read and checked */
-    bool masked; /* there is no need of signals now */
-    bool polled; /* nor any, as somebody keeps looking */
+    bool masked;         /* there is no need of signals now */
+    bool polled;         /* nor any, as somebody keeps looking */
 } VmbusRingIn;
 
 /* Host to guest. */

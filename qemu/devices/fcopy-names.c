@@ -80,7 +80,8 @@ static const char *const result_sentences[VMBUS_FCOPY_RESULTS] = {
     [VMBUS_FCOPY_START_FAILED] =
         "The guest could not create the file; its directory may be missing, "
         "or a Linux guest's file copy daemon does not run.",
-    [VMBUS_FCOPY_WRITE_FAILED] = "The guest could not write the file; its disk may be full.",
+    [VMBUS_FCOPY_WRITE_FAILED] =
+        "The guest could not write the file; its disk may be full.",
     [VMBUS_FCOPY_COMPLETE_FAILED] = "The guest could not complete the file.",
     [VMBUS_FCOPY_WAS_CANCELLED] = "The copy was cancelled.",
     [VMBUS_FCOPY_NOT_RESUMED] =

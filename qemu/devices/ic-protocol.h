@@ -187,7 +187,7 @@ _Static_assert(offsetof(IcVss, flags) == 8, "flags");
 #define IC_STATUS_SHUTDOWN_IN_PROGRESS 0x8007045bu
 #define IC_STATUS_MACHINE_LOCKED       0x800704f7u
 /* VSS_E_HOLD_WRITES_TIMEOUT: writes were not held until the thaw. */
-#define IC_STATUS_NOT_HELD             0x80042314u
+#define IC_STATUS_NOT_HELD 0x80042314u
 
 /* clang-format off */
 #define IC_HEARTBEAT_CLASS                                              \

@@ -40,8 +40,8 @@ static bool map_page(GuestMapping *gm, uint64_t gfn)
     }
     gm->page[i].mr = sec.mr;
     gm->page[i].offset = sec.offset_within_region;
-    gm->m.pages[i] = (uint8_t *)memory_region_get_ram_ptr(sec.mr) +
-                     sec.offset_within_region;
+    gm->m.pages[i] =
+        (uint8_t *)memory_region_get_ram_ptr(sec.mr) + sec.offset_within_region;
     gm->m.page_count++;
     return true;
 }
@@ -98,8 +98,7 @@ bool guest_mem_is_ram(uint64_t gpa, uint64_t len, bool write)
     return true;
 }
 
-void guest_mem_mark_dirty(VmbusMapping *mapping, uint64_t offset,
-                          uint32_t len)
+void guest_mem_mark_dirty(VmbusMapping *mapping, uint64_t offset, uint32_t len)
 {
     GuestMapping *gm = container_of(mapping, GuestMapping, m);
 

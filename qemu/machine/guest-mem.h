@@ -19,7 +19,6 @@ void guest_mem_unmap(VmbusMapping *mapping);
 bool guest_mem_is_ram(uint64_t gpa, uint64_t len, bool write);
 
 /* Tells migration that the host wrote @len bytes at byte @offset. */
-void guest_mem_mark_dirty(VmbusMapping *mapping, uint64_t offset,
-                          uint32_t len);
+void guest_mem_mark_dirty(VmbusMapping *mapping, uint64_t offset, uint32_t len);
 
 #endif

@@ -182,8 +182,7 @@ static bool is_of_type(QObject *value, HvAgentType type)
         if (qobject_type(value) != QTYPE_QLIST) {
             return false;
         }
-        QLIST_FOREACH_ENTRY(qobject_to(QList, value), entry)
-        {
+        QLIST_FOREACH_ENTRY(qobject_to(QList, value), entry) {
             if (qobject_type(qlist_entry_obj(entry)) != QTYPE_QSTRING) {
                 return false;
             }

@@ -97,8 +97,10 @@ void qmp_vmbus_device_withdraw(const char *id, Error **errp)
     }
     hv = VMBUS_DEVICE(dev);
     if (!dev->pending_deleted_event) {
-        error_setg(errp, "'%s' is in use: ask the guest for it with "
-                   "device_del first", id);
+        error_setg(errp,
+                   "'%s' is in use: ask the guest for it with "
+                   "device_del first",
+                   id);
         return;
     }
     if (hv->chan) {
@@ -152,7 +154,8 @@ static void hv_device_realize(DeviceState *dev, Error **errp)
     offer.instance_id = hv_guid_from_uuid(hv->instanceid);
     if (hc->fixed_instanceid &&
         !vmbus_guid_equal(&offer.instance_id, &hc->offer->instance_id)) {
-        error_setg(errp, "the instanceid of %s is fixed by its protocol: "
+        error_setg(errp,
+                   "the instanceid of %s is fixed by its protocol: "
                    "leave the property out",
                    object_get_typename(OBJECT(dev)));
         return;
@@ -163,8 +166,8 @@ static void hv_device_realize(DeviceState *dev, Error **errp)
     }
     hv->ops = *hc->channel_ops;
     hv->ops.released = channel_released;
-    hv->chan = vmbus_bus_offer(hv_bridge_bus(bridge), &offer, &hv->ops, engine,
-                               &why);
+    hv->chan =
+        vmbus_bus_offer(hv_bridge_bus(bridge), &offer, &hv->ops, engine, &why);
     if (!hv->chan) {
         error_setg(errp, "%s: %s", object_get_typename(OBJECT(dev)), why);
         hc->destroy(hv);
@@ -186,8 +189,8 @@ static void hv_device_init(Object *obj)
 {
     HvDevice *hv = VMBUS_DEVICE(obj);
 
-    hv->instanceid = hv_uuid_from_guid(
-        &VMBUS_DEVICE_GET_CLASS(hv)->offer->instance_id);
+    hv->instanceid =
+        hv_uuid_from_guid(&VMBUS_DEVICE_GET_CLASS(hv)->offer->instance_id);
 }
 
 static const Property hv_device_props[] = {

@@ -18,9 +18,9 @@
 #define TYPE_HV_FCOPY "hv-fcopy"
 OBJECT_DECLARE_SIMPLE_TYPE(HvFcopy, HV_FCOPY)
 
-#define DEFAULT_STEP_MS     60000
-#define DEFAULT_HOLD_MS     60000
-#define PROGRESS_PERIOD_MS  250
+#define DEFAULT_STEP_MS    60000
+#define DEFAULT_HOLD_MS    60000
+#define PROGRESS_PERIOD_MS 250
 
 struct HvFcopy {
     HvDevice parent_obj;
@@ -28,8 +28,8 @@ struct HvFcopy {
     VmbusFcopy *engine;
     QEMUTimer *timer;
     VMChangeStateEntry *runstate_entry;
-    HvFileReader reader;  /* of the copy that has not ended */
-    int64_t progress_ms;  /* when the last event was sent */
+    HvFileReader reader; /* of the copy that has not ended */
+    int64_t progress_ms; /* when the last event was sent */
 };
 
 static const VMBusServiceState qapi_services[] = {
@@ -85,8 +85,8 @@ static void file_was_read(Object *owner, uint64_t id, uint64_t offset,
 static void file_read_failed(Object *owner, uint64_t id, bool changed)
 {
     vmbus_fcopy_read_failed(HV_FCOPY(owner)->engine, id,
-                            changed ? VMBUS_FCOPY_FILE_CHANGED :
-                                      VMBUS_FCOPY_READ_FAILED);
+                            changed ? VMBUS_FCOPY_FILE_CHANGED
+                                    : VMBUS_FCOPY_READ_FAILED);
 }
 
 static const HvFileOps file_ops = {
@@ -119,10 +119,9 @@ static void fcopy_changed(void *opaque, const VmbusFcopyCopy *copy)
     HvFcopy *fc = opaque;
     bool result = has_result(copy);
 
-    trace_hv_fcopy_change(copy->id, vmbus_fcopy_state_name(copy->state),
-                          copy->copied,
-                          result ? vmbus_fcopy_result_sentence(copy->result) :
-                                   "");
+    trace_hv_fcopy_change(
+        copy->id, vmbus_fcopy_state_name(copy->state), copy->copied,
+        result ? vmbus_fcopy_result_sentence(copy->result) : "");
     if (vmbus_fcopy_state_ended(copy->state)) {
         hv_file_let_go(&fc->reader);
     }
@@ -177,8 +176,8 @@ static void *fcopy_create(HvDevice *dev, Error **errp)
     fc->reader.owner = OBJECT(dev);
     fc->reader.ops = &file_ops;
     fc->engine = vmbus_fcopy_new(&fcopy_ops, fc);
-    fc->runstate_entry = qdev_add_vm_change_state_handler(
-        DEVICE(dev), runstate_changed, fc);
+    fc->runstate_entry =
+        qdev_add_vm_change_state_handler(DEVICE(dev), runstate_changed, fc);
     return fc->engine;
 }
 
@@ -233,9 +232,8 @@ static void check(VmbusFcopyResult result, Error **errp)
 {
     if (result != VMBUS_FCOPY_OK) {
         error_set(errp,
-                  result == VMBUS_FCOPY_NOT_OPEN ?
-                      ERROR_CLASS_DEVICE_NOT_ACTIVE :
-                      ERROR_CLASS_GENERIC_ERROR,
+                  result == VMBUS_FCOPY_NOT_OPEN ? ERROR_CLASS_DEVICE_NOT_ACTIVE
+                                                 : ERROR_CLASS_GENERIC_ERROR,
                   "%s", vmbus_fcopy_result_sentence(result));
     }
 }
@@ -255,8 +253,8 @@ VMBusJob *qmp_vmbus_fcopy_start(const char *fd, const char *path,
         .create_path = has_create_path && create_path,
         .step_ns = (has_step_timeout_ms ? step_timeout_ms : DEFAULT_STEP_MS) *
                    (uint64_t)SCALE_MS,
-        .hold_ns = (has_hold_ms ? hold_ms : DEFAULT_HOLD_MS) *
-                   (uint64_t)SCALE_MS,
+        .hold_ns =
+            (has_hold_ms ? hold_ms : DEFAULT_HOLD_MS) * (uint64_t)SCALE_MS,
     };
     VmbusFcopyResult result;
     VMBusJob *job;

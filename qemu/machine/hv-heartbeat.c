@@ -87,8 +87,8 @@ static void *heartbeat_create(HvDevice *dev, Error **errp)
     hb->timer = timer_new_ns(QEMU_CLOCK_VIRTUAL, heartbeat_timer, hb);
     hb->engine = vmbus_heartbeat_new(&heartbeat_ops, hb);
     vmbus_heartbeat_set_running(hb->engine, runstate_is_running());
-    hb->runstate_entry = qdev_add_vm_change_state_handler(
-        DEVICE(dev), runstate_changed, hb);
+    hb->runstate_entry =
+        qdev_add_vm_change_state_handler(DEVICE(dev), runstate_changed, hb);
     return hb->engine;
 }
 

@@ -79,13 +79,13 @@ static VMBusJob *start(VmbusKvpRequest *req, bool has_timeout_ms,
     if (!engine) {
         return NULL;
     }
-    req->timeout_ns = (has_timeout_ms ? timeout_ms : DEFAULT_TIMEOUT_MS) *
-                      (uint64_t)SCALE_MS;
+    req->timeout_ns =
+        (has_timeout_ms ? timeout_ms : DEFAULT_TIMEOUT_MS) * (uint64_t)SCALE_MS;
     result = vmbus_kvp_start(engine, req, &id);
     if (result != VMBUS_KVP_OK) {
         error_set(errp,
-                  result == VMBUS_KVP_NOT_OPEN ? ERROR_CLASS_DEVICE_NOT_ACTIVE :
-                                                 ERROR_CLASS_GENERIC_ERROR,
+                  result == VMBUS_KVP_NOT_OPEN ? ERROR_CLASS_DEVICE_NOT_ACTIVE
+                                               : ERROR_CLASS_GENERIC_ERROR,
                   "%s", vmbus_kvp_result_sentence(result));
         return NULL;
     }
@@ -222,8 +222,8 @@ static VMBusKvpItem *describe_item(const VmbusKvpItem *item)
 
     out->key = g_strdup(item->key);
     out->type = qapi_types[item->type];
-    out->value = item->text ? g_strdup(item->text) :
-                              g_strdup_printf("%" PRIu64, item->number);
+    out->value = item->text ? g_strdup(item->text)
+                            : g_strdup_printf("%" PRIu64, item->number);
     return out;
 }
 

@@ -29,8 +29,8 @@ uint64_t hv_reference_time(void)
         struct kvm_clock_data data = {0};
 
         /* KVM makes the counter and the TSC page out of this clock. */
-        return kvm_vm_ioctl(kvm_state, KVM_GET_CLOCK, &data) ? 0 :
-                                                               data.clock / 100;
+        return kvm_vm_ioctl(kvm_state, KVM_GET_CLOCK, &data) ? 0
+                                                             : data.clock / 100;
     }
 #endif
     return hv_partition_time(&hv_soft.partition);

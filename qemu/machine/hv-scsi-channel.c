@@ -173,8 +173,7 @@ static void drain_disks(HvScsi *s)
         g_ptr_array_new_with_free_func((GDestroyNotify)blk_unref);
     BusChild *child;
 
-    QTAILQ_FOREACH(child, &BUS(&s->bus)->children, sibling)
-    {
+    QTAILQ_FOREACH(child, &BUS(&s->bus)->children, sibling) {
         BlockBackend *blk = SCSI_DEVICE(child->child)->conf.blk;
 
         if (blk) {

@@ -58,9 +58,9 @@ static void shutdown_answered(void *opaque, VmbusShutdownMode mode,
     trace_hv_shutdown_answered(vmbus_shutdown_result_sentence(result), status);
     qapi_event_send_vmbus_shutdown_response(qapi_modes[mode],
                                             qapi_results[result], status);
-    hv_service_shutdown_answered(
-        result == VMBUS_SHUTDOWN_OK ? NULL :
-                                      vmbus_shutdown_result_sentence(result));
+    hv_service_shutdown_answered(result == VMBUS_SHUTDOWN_OK
+                                     ? NULL
+                                     : vmbus_shutdown_result_sentence(result));
 }
 
 static void shutdown_changed(void *opaque, VmbusShutdownState state)

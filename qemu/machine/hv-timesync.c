@@ -52,12 +52,13 @@ static void timesync_synced(void *opaque, bool asked,
     trace_hv_timesync_answered(vmbus_timesync_result_sentence(result), status);
     if (asked) {
         qapi_event_send_vmbus_timesync_response(
-            result == VMBUS_TIMESYNC_OK ? VM_BUS_TIMESYNC_RESULT_ACCEPTED :
-            result == VMBUS_TIMESYNC_GONE ? VM_BUS_TIMESYNC_RESULT_GONE :
-                                            VM_BUS_TIMESYNC_RESULT_FAILED,
+            result == VMBUS_TIMESYNC_OK     ? VM_BUS_TIMESYNC_RESULT_ACCEPTED
+            : result == VMBUS_TIMESYNC_GONE ? VM_BUS_TIMESYNC_RESULT_GONE
+                                            : VM_BUS_TIMESYNC_RESULT_FAILED,
             status);
-        hv_service_synced(result == VMBUS_TIMESYNC_OK ? NULL :
-                              vmbus_timesync_result_sentence(result));
+        hv_service_synced(result == VMBUS_TIMESYNC_OK
+                              ? NULL
+                              : vmbus_timesync_result_sentence(result));
     }
 }
 
@@ -66,8 +67,8 @@ static void timesync_clocks(void *opaque, VmbusTimesyncClocks *clocks)
     HvTimesync *ts = opaque;
 
     clocks->reference = ts->has_reference ? hv_reference_time() : 0;
-    clocks->wall = qemu_clock_get_ns(QEMU_CLOCK_HOST) / 100 +
-                   IC_TIME_UNIX_EPOCH;
+    clocks->wall =
+        qemu_clock_get_ns(QEMU_CLOCK_HOST) / 100 + IC_TIME_UNIX_EPOCH;
     trace_hv_timesync_clocks(clocks->wall, clocks->reference);
 }
 
@@ -113,8 +114,8 @@ static void *timesync_create(HvDevice *dev, Error **errp)
     ts->timer = timer_new_ns(QEMU_CLOCK_VIRTUAL, timesync_timer, ts);
     ts->engine = vmbus_timesync_new(&timesync_ops, ts, ts->has_reference);
     vmbus_timesync_set_running(ts->engine, runstate_is_running());
-    ts->runstate_entry = qdev_add_vm_change_state_handler(
-        DEVICE(dev), runstate_changed, ts);
+    ts->runstate_entry =
+        qdev_add_vm_change_state_handler(DEVICE(dev), runstate_changed, ts);
     return ts->engine;
 }
 

@@ -89,8 +89,8 @@ VMBusVssInfo *hv_vss_describe(HvVss *vss)
 static void complain(VmbusVssResult result, Error **errp)
 {
     error_set(errp,
-              result == VMBUS_VSS_NOT_OPEN ? ERROR_CLASS_DEVICE_NOT_ACTIVE :
-                                             ERROR_CLASS_GENERIC_ERROR,
+              result == VMBUS_VSS_NOT_OPEN ? ERROR_CLASS_DEVICE_NOT_ACTIVE
+                                           : ERROR_CLASS_GENERIC_ERROR,
               "%s", vmbus_vss_result_sentence(result));
 }
 
@@ -115,7 +115,7 @@ VMBusVssJob *qmp_vmbus_vss_freeze(bool has_hold_ms, uint32_t hold_ms,
     }
     if (migration_is_running()) {
         error_setg(errp, "the machine is being migrated; freeze it when it "
-                   "has arrived");
+                         "has arrived");
         return NULL;
     }
     if (!has_hold_ms) {

@@ -109,11 +109,11 @@ static void *vss_create(HvDevice *dev, Error **errp)
         return NULL;
     }
     vss->timer = timer_new_ns(QEMU_CLOCK_REALTIME, vss_timer, vss);
-    vss->engine = vmbus_vss_new(&vss_ops, vss, vss->freeze_limit *
-                                (uint64_t)NANOSECONDS_PER_SECOND);
+    vss->engine = vmbus_vss_new(
+        &vss_ops, vss, vss->freeze_limit * (uint64_t)NANOSECONDS_PER_SECOND);
     vmbus_vss_set_running(vss->engine, runstate_is_running());
-    vss->runstate_entry = qdev_add_vm_change_state_handler(
-        DEVICE(dev), runstate_changed, vss);
+    vss->runstate_entry =
+        qdev_add_vm_change_state_handler(DEVICE(dev), runstate_changed, vss);
     migration_add_notifier(&vss->migration_notifier, migration_changed);
     vss->powerdown_notifier.notify = powerdown_requested;
     qemu_register_powerdown_notifier(&vss->powerdown_notifier);

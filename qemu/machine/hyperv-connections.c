@@ -79,11 +79,13 @@ static int remove_connection(struct qht *table, uint32_t conn_id)
 int hyperv_set_msg_handler(uint32_t conn_id, HvMsgHandler handler, void *data)
 {
     Connection conn = {
-        .conn_id = conn_id, .handler = handler, .data = data,
+        .conn_id = conn_id,
+        .handler = handler,
+        .data = data,
     };
 
-    return handler ? add_connection(&msg_connections, &conn) :
-                     remove_connection(&msg_connections, conn_id);
+    return handler ? add_connection(&msg_connections, &conn)
+                   : remove_connection(&msg_connections, conn_id);
 }
 
 uint16_t hyperv_post_message_input(const struct hyperv_post_message_input *in)
@@ -122,9 +124,8 @@ uint16_t hyperv_hcall_post_message(uint64_t param, bool fast)
     }
     /* One copy, taken before anything is looked at: the guest can go on
      * writing the original. */
-    if (address_space_read(&address_space_memory, param,
-                           MEMTXATTRS_UNSPECIFIED, &in,
-                           sizeof(in)) != MEMTX_OK) {
+    if (address_space_read(&address_space_memory, param, MEMTXATTRS_UNSPECIFIED,
+                           &in, sizeof(in)) != MEMTX_OK) {
         return HV_STATUS_INSUFFICIENT_MEMORY;
     }
     return hyperv_post_message_input(&in);
@@ -151,7 +152,7 @@ static bool kvm_takes_signals(void)
 
 int hyperv_set_event_flag_handler(uint32_t conn_id, EventNotifier *notifier)
 {
-    Connection conn = { .conn_id = conn_id, .notifier = notifier };
+    Connection conn = {.conn_id = conn_id, .notifier = notifier};
 
     if (kvm_takes_signals()) {
         struct kvm_hyperv_eventfd hvevfd = {
@@ -162,8 +163,8 @@ int hyperv_set_event_flag_handler(uint32_t conn_id, EventNotifier *notifier)
 
         return kvm_vm_ioctl(kvm_state, KVM_HYPERV_EVENTFD, &hvevfd);
     }
-    return notifier ? add_connection(&event_connections, &conn) :
-                      remove_connection(&event_connections, conn_id);
+    return notifier ? add_connection(&event_connections, &conn)
+                    : remove_connection(&event_connections, conn_id);
 }
 
 uint16_t hyperv_signal_connection(uint32_t conn_id, uint16_t flag)

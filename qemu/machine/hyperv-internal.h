@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Between hyperv-synic.c, which has the pages, and hyperv.c, which has the
- * SINTs that fill them.  All under the big QEMU lock, but for what is said to be
- * read by others.
+ * SINTs that fill them.  All under the big QEMU lock, but for what is said to
+ * be read by others.
  */
 #ifndef HW_VMBUS_HYPERV_INTERNAL_H
 #define HW_VMBUS_HYPERV_INTERNAL_H

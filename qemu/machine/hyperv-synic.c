@@ -80,8 +80,7 @@ static void synic_update(SynICState *synic, bool sctl_enable,
 {
     synic->sctl_enabled = sctl_enable;
     move_page(&synic->msg_page_mr, &synic->msg_page_addr, msg_page_addr);
-    move_page(&synic->event_page_mr, &synic->event_page_addr,
-              event_page_addr);
+    move_page(&synic->event_page_mr, &synic->event_page_addr, event_page_addr);
     qatomic_set(&synic->events_on, sctl_enable && event_page_addr);
 }
 
@@ -92,8 +91,7 @@ void hyperv_synic_update(CPUState *cs, bool enable, hwaddr msg_page_addr,
     hwaddr limit = address_limit(cs);
 
     if (synic) {
-        synic_update(synic, enable,
-                     msg_page_addr < limit ? msg_page_addr : 0,
+        synic_update(synic, enable, msg_page_addr < limit ? msg_page_addr : 0,
                      event_page_addr < limit ? event_page_addr : 0);
     }
 }
@@ -131,7 +129,8 @@ static void synic_reset(DeviceState *dev)
     SynICState *synic = SYNIC(dev);
 
     memset(hyperv_synic_msg_page(synic), 0, sizeof(struct hyperv_message_page));
-    memset(hyperv_synic_event_page(synic), 0, sizeof(struct hyperv_event_flags_page));
+    memset(hyperv_synic_event_page(synic), 0,
+           sizeof(struct hyperv_event_flags_page));
     synic_update(synic, false, 0, 0);
 }
 

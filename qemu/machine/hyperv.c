@@ -141,7 +141,8 @@ static int fill_slot(SynICState *synic, uint32_t sint,
     if (!synic->msg_page_addr) {
         return -ENXIO;
     }
-    ret = hv_message_slot_post(hyperv_synic_msg_page(synic), sint, (const void *)msg);
+    ret = hv_message_slot_post(hyperv_synic_msg_page(synic), sint,
+                               (const void *)msg);
     if (ret == HV_SLOT_INVALID) {
         return -EINVAL;
     }
@@ -353,7 +354,8 @@ void hyperv_clear_event_flag(HvSintRoute *route, unsigned eventno)
     SynICState *synic = route->line->synic;
 
     if (eventno < HV_EVENT_FLAGS_COUNT && event_page_on(synic)) {
-        hv_event_flag_clear(hyperv_synic_event_page(synic), route->line->sint, eventno);
+        hv_event_flag_clear(hyperv_synic_event_page(synic), route->line->sint,
+                            eventno);
         event_page_dirty(synic, route->line->sint);
     }
 }
@@ -362,7 +364,7 @@ static int add_kvm_route(uint32_t vcpu, uint32_t sint)
 {
     struct kvm_irq_routing_entry kroute = {
         .type = KVM_IRQ_ROUTING_HV_SINT,
-        .u.hv_sint = { .vcpu = vcpu, .sint = sint },
+        .u.hv_sint = {.vcpu = vcpu, .sint = sint},
     };
     int virq;
 
@@ -462,8 +464,7 @@ static SintLine *get_line(SynICState *synic, uint32_t sint)
             g_free(line);
             return NULL;
         }
-        line->retry_timer = timer_new_ns(QEMU_CLOCK_VIRTUAL, retry_timer,
-                                         line);
+        line->retry_timer = timer_new_ns(QEMU_CLOCK_VIRTUAL, retry_timer, line);
         line->raise_bh = qemu_bh_new(raise_bh, line);
         synic->lines[sint] = line;
     }

@@ -91,8 +91,7 @@ static void match(VmbusChannel *chan, void *opaque)
     }
 }
 
-VMBusRingDump *qmp_vmbus_dump_ring(uint32_t relid, VMBusRing ring,
-                                   Error **errp)
+VMBusRingDump *qmp_vmbus_dump_ring(uint32_t relid, VMBusRing ring, Error **errp)
 {
     g_autoptr(VMBusRingDump) out = g_new0(VMBusRingDump, 1);
     HvBridge *bridge = hv_bridge_find();
@@ -106,7 +105,8 @@ VMBusRingDump *qmp_vmbus_dump_ring(uint32_t relid, VMBusRing ring,
     if (!search.found) {
         error_set(errp, ERROR_CLASS_DEVICE_NOT_FOUND,
                   "the VMBus has no channel %u; query-vmbus shows those that "
-                  "it has", relid);
+                  "it has",
+                  relid);
         return NULL;
     }
     why = vmbus_channel_dump(search.found,

@@ -45,8 +45,7 @@ static VMBusChannelInfo *describe_channel(VmbusChannel *chan)
     info->subchannel = c.subchannel_index;
     info->reserved = c.reserved;
     info->state = qapi_states[c.state];
-    if (c.state == VMBUS_CHANNEL_OPEN &&
-        c.target_vp != VMBUS_VP_NONE) {
+    if (c.state == VMBUS_CHANNEL_OPEN && c.target_vp != VMBUS_VP_NONE) {
         info->has_target_vp = true;
         info->target_vp = c.target_vp;
     }
@@ -178,12 +177,15 @@ static void print_channel(Monitor *mon, const VMBusChannelInfo *c)
     }
     monitor_printf(mon, ", %" PRIu64 " signals received\n",
                    c->signals_received);
-    monitor_printf(mon, "    in:  %u bytes, %" PRIu64 " packets, %" PRIu64
-                   " signals sent\n", c->in->size, c->in->packets,
-                   c->in->signals_sent);
-    monitor_printf(mon, "    out: %u bytes, %" PRIu64 " packets, %" PRIu64
-                   " signals sent, %" PRIu64 " times full\n", c->out->size,
-                   c->out->packets, c->out->signals_sent, c->out->full);
+    monitor_printf(mon,
+                   "    in:  %u bytes, %" PRIu64 " packets, %" PRIu64
+                   " signals sent\n",
+                   c->in->size, c->in->packets, c->in->signals_sent);
+    monitor_printf(mon,
+                   "    out: %u bytes, %" PRIu64 " packets, %" PRIu64
+                   " signals sent, %" PRIu64 " times full\n",
+                   c->out->size, c->out->packets, c->out->signals_sent,
+                   c->out->full);
     if (c->corruption) {
         monitor_printf(mon, "    corrupt %" PRIu64 " times: %s\n",
                        c->corruptions, c->corruption);
@@ -216,7 +218,8 @@ static void print_device(Monitor *mon, const VMBusDeviceInfo *dev)
                        VMBusVssService_str(dev->vss->service));
     }
     if (dev->service) {
-        monitor_printf(mon, "  %" PRIu64 " requests sent, %" PRIu64
+        monitor_printf(mon,
+                       "  %" PRIu64 " requests sent, %" PRIu64
                        " answered, %" PRIu64 " packets refused%s%s\n",
                        dev->service->sent, dev->service->answered,
                        dev->service->refused,
@@ -244,9 +247,10 @@ static void hmp_info_vmbus(Monitor *mon, const QDict *qdict)
     } else {
         monitor_printf(mon, "VMBus, no guest connected, ");
     }
-    monitor_printf(mon, "%u GPADLs, messages: %" PRIu64 " in, %" PRIu64
-                   " out, %" PRIu64 " refused\n", info->gpadls,
-                   info->messages_in, info->messages_out,
+    monitor_printf(mon,
+                   "%u GPADLs, messages: %" PRIu64 " in, %" PRIu64
+                   " out, %" PRIu64 " refused\n",
+                   info->gpadls, info->messages_in, info->messages_out,
                    info->messages_refused);
     for (dev = info->devices; dev; dev = dev->next) {
         print_device(mon, dev->value);

@@ -22,8 +22,7 @@ void qmp_vmbus_device_withdraw(const char *id, Error **errp)
     no_vmbus(errp);
 }
 
-VMBusRingDump *qmp_vmbus_dump_ring(uint32_t relid, VMBusRing ring,
-                                   Error **errp)
+VMBusRingDump *qmp_vmbus_dump_ring(uint32_t relid, VMBusRing ring, Error **errp)
 {
     no_vmbus(errp);
     return NULL;

@@ -57,14 +57,14 @@ typedef struct HvctlOptions {
     bool force;
     bool wait;
     char *message;
-    char *device;   /* host-check */
-    bool sync;      /* timesync */
-    double hold;    /* snapshot-freeze: seconds; negative: the default */
-    char *run;      /* a command for the shell */
-    char **args;    /* what follows the command's name; ends with NULL */
-    bool direct;    /* kvp get */
-    bool number;    /* kvp set */
-    bool dhcp;      /* ip set */
+    char *device; /* host-check */
+    bool sync;    /* timesync */
+    double hold;  /* snapshot-freeze: seconds; negative: the default */
+    char *run;    /* a command for the shell */
+    char **args;  /* what follows the command's name; ends with NULL */
+    bool direct;  /* kvp get */
+    bool number;  /* kvp set */
+    bool dhcp;    /* ip set */
     char **addresses, **gateways, **dns;
     bool overwrite; /* copy */
     bool create_path;

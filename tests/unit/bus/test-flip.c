@@ -11,7 +11,7 @@
 
 #define LOOKS   100000 /* of either kind; wrong code delivers far sooner */
 #define SECONDS 3
-#define PAGES  4
+#define PAGES   4
 
 typedef struct Flip {
     uint8_t *pages[PAGES];

@@ -311,8 +311,8 @@ static void test_scribbler(void)
     g_assert_null(vmbus_ring_out_init(&out, &mem));
     guest = g_thread_new("guest", scribbler, &s);
     /* A busy machine may run the other thread late. */
-    for (int i = 0; i < 300000 || !results[VMBUS_RING_OK] ||
-                    !results[VMBUS_RING_CORRUPT];
+    for (int i = 0;
+         i < 300000 || !results[VMBUS_RING_OK] || !results[VMBUS_RING_CORRUPT];
          i++) {
         const char *why = NULL;
         uint32_t len = 0;

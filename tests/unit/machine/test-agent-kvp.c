@@ -185,8 +185,7 @@ static char *addresses_of(const QList *list)
     g_autoptr(GString) text = g_string_new(NULL);
     const QListEntry *entry;
 
-    QLIST_FOREACH_ENTRY(qdict_get_qlist(nic, "ip-addresses"), entry)
-    {
+    QLIST_FOREACH_ENTRY(qdict_get_qlist(nic, "ip-addresses"), entry) {
         QDict *one = qobject_to(QDict, qlist_entry_obj(entry));
 
         g_string_append_printf(
@@ -278,8 +277,7 @@ static void test_interfaces(void)
     case_expect_silence(c);
     case_poll(c);
     list = returned_list(c);
-    QLIST_FOREACH_ENTRY(list, entry)
-    {
+    QLIST_FOREACH_ENTRY(list, entry) {
         QDict *nic = qobject_to(QDict, qlist_entry_obj(entry));
         g_autofree char *name = g_strdup_printf("net-%d", i);
         g_autofree char *mac = g_strdup_printf("52:54:00:00:00:%02x", i);

@@ -51,8 +51,7 @@ static char *info_of(Case *c, const char *name)
     answer = qobject_to(QDict, qobject_from_json(line, &error_abort));
     info = qdict_get_qdict(answer, "return");
     g_assert_nonnull(qdict_get_str(info, "version"));
-    QLIST_FOREACH_ENTRY(qdict_get_qlist(info, "supported_commands"), entry)
-    {
+    QLIST_FOREACH_ENTRY(qdict_get_qlist(info, "supported_commands"), entry) {
         QDict *one = qobject_to(QDict, qlist_entry_obj(entry));
 
         if (!strcmp(qdict_get_str(one, "name"), name)) {
