@@ -87,10 +87,17 @@ debian_make() { # SUITE DIR
     mv "$new" "$2"
 }
 
+# All that the images depend on but their packages.
+debian_recipe() {
+    declare -p DEBIAN_PACKAGES DEBIAN_LEFT_OUT
+    declare -f debian_tar debian_disks
+    cat "$LIB"/debian-{before,after}.sh
+}
+
 # debian_image SUITE: sets DEBIAN_IMAGE to the folder of the images.
 debian_image() {
     local suite=$1 key
-    key=$(cat "$LIB"/debian-{root,before,after}.sh | sha256 | cut -c1-16)
+    key=$(debian_recipe | sha256 | cut -c1-16)
     DEBIAN_IMAGE=$CACHE/debian/$suite-$key
     if [[ ! -d $DEBIAN_IMAGE ]]; then
         suite_setup "$suite"
@@ -114,23 +121,17 @@ debian_agent() { # DIR
 
 # debian_prepare VERSION...
 debian_prepare() {
-    local version dir arguments agent=$OUT/guest/agent-tree
+    local version agent=$OUT/guest/agent-tree
     local shell=/install/usr/local/sbin/guest-shell
     guest_busybox
     step debian-agent "backup agent for Debian" debian_agent "$agent"
-    mapfile -t arguments < <(guest_modules)
-    arguments+=(--module sd_mod --module ext4 --module crc32c_generic
-        --module hv_storvsc
-        --tree "/install=$agent" --tree "/install=$TOP/scripts/guest/debian"
-        --file "$shell=$TOP/scripts/guest/sbin/guest-shell")
     for version in "$@"; do
-        dir=$OUT/guest/$version
-        mkdir -p "$dir"
+        mkdir -p "$OUT/guest/$version"
         debian_image "$(kernel_suite "$version")"
-        ln -sfn "$DEBIAN_IMAGE" "$dir/debian"
-        guest_kernel "$version"
-        step "guest-$version-debian" "start of Debian for Linux $version" \
-            guest_initramfs "$version" "$dir/initramfs-debian" \
-            "${arguments[@]}"
+        ln -sfn "$DEBIAN_IMAGE" "$OUT/guest/$version/debian"
+        guest_image "$version" initramfs-debian "start of Debian" \
+            "${STORAGE_MODULES[@]}" --tree "/install=$agent" \
+            --tree "/install=$TOP/scripts/guest/debian" \
+            --file "$shell=$TOP/scripts/guest/sbin/guest-shell"
     done
 }

@@ -8,21 +8,17 @@
 # build/guest/VERSION/initramfs-demo: a disk and a network adapter, and
 # Debian's daemons for Hyper-V guests.
 demo_guest() { # VERSION
-    local dir=$OUT/guest/$1 arguments program
-    package_files "$(host_suite)" hyperv-daemons
-    mapfile -t arguments < <(guest_modules)
-    arguments+=(--module sd_mod --module ext4 --module crc32c_generic
-        --module hv_storvsc --module virtio_pci --module virtio_net
+    local program arguments=("${STORAGE_MODULES[@]}"
+        --module virtio_pci --module virtio_net
         --tree "/usr/libexec/hypervkvpd=$TOP/scripts/guest/hypervkvpd"
         --file "/sbin/demo-services=$TOP/scripts/guest/demo/services"
         --file "/sbin/demo-dhcp=$TOP/scripts/guest/demo/dhcp")
+    package_files "$(host_suite)" hyperv-daemons
     for program in hv_vss_daemon hv_kvp_daemon; do
         arguments+=(--program
             "/sbin/$program=$PACKAGE_DIR/usr/sbin/$program")
     done
-    guest_kernel "$1"
-    step "guest-$1-demo" "guest of the demo for Linux $1" \
-        guest_initramfs "$1" "$dir/initramfs-demo" "${arguments[@]}"
+    guest_image "$1" initramfs-demo "guest of the demo" "${arguments[@]}"
 }
 
 demo_domain() { # KERNEL ACCEL CPUS FOLDER

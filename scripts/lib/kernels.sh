@@ -7,9 +7,7 @@
 GUEST_VERSIONS=(6.1 6.12)
 
 # What a guest on VMBus loads; msr lets tests act on the SynIC.
-guest_modules() {
-    printf '%s\n' --module hv_vmbus --module hv_utils --spare-module msr
-}
+GUEST_MODULES=(--module hv_vmbus --module hv_utils --spare-module msr)
 
 kernel_suite() { # VERSION
     case $1 in
@@ -99,19 +97,44 @@ guest_initramfs() { # VERSION OUTPUT ARGUMENT...
         --modules-from "$KERNEL_MODULES" "${arguments[@]}" "$@"
 }
 
+# guest_image VERSION NAME WHAT ARGUMENT...: a guest's modules and more, in
+# build/guest/VERSION/NAME.
+guest_image() {
+    local version=$1 name=$2 what=$3
+    shift 3
+    guest_kernel "$version"
+    step "guest-$version-$name" "$what for Linux $version" \
+        guest_initramfs "$version" "$OUT/guest/$version/$name" \
+        "${GUEST_MODULES[@]}" "$@"
+}
+
 # guests_prepare VERSION...
 guests_prepare() {
-    local version dir options
+    local version
     guest_busybox
-    mapfile -t options < <(guest_modules)
     for version in "$@"; do
-        dir=$OUT/guest/$version
-        mkdir -p "$dir"
         guest_kernel "$version"
-        ln -sfn "$KERNEL_IMAGE" "$dir/vmlinuz"
-        step "guest-$version" "initial file system for Linux $version" \
-            guest_initramfs "$version" "$dir/initramfs" "${options[@]}"
+        mkdir -p "$OUT/guest/$version"
+        ln -sfn "$KERNEL_IMAGE" "$OUT/guest/$version/vmlinuz"
+        guest_image "$version" initramfs "initial file system"
     done
+}
+
+# What several images have is made for the first of them.
+declare -A GUEST_PARTS
+first_use() { # PART
+    [[ -z ${GUEST_PARTS[$1]:-} ]] && GUEST_PARTS[$1]=made
+}
+
+# guest_program NAME WHAT SOURCE...: a program of ours for guests, in
+# build/guest/bin: static, because an initial file system has no C library.
+guest_program() {
+    local name=$1 what=$2
+    shift 2
+    first_use "$name" || return 0
+    mkdir -p "$OUT/guest/bin"
+    step "$name" "$what" gcc -std=gnu11 -D_GNU_SOURCE -O2 -Wall -Werror \
+        -static -s -o "$OUT/guest/bin/$name" "$@"
 }
 
 # tool_packages PACKAGE...: obtain programs and the libraries they need, without
@@ -170,10 +193,13 @@ storage_tools() { # [PROGRAM...]
     (($# > 0)) || set -- fio mke2fs e2fsck mkfs.xfs xfs_repair sfdisk eject \
         sg_persist sg_reset
     tool_packages fio e2fsprogs xfsprogs fdisk eject sg3-utils
-    step fio-stubs "stubs of libraries that fio does not use" \
-        /usr/bin/python3 "$LIB/stubs.py" --output "$stubs" \
-        --libraries-from "$TOOLS_DIR" --keep libc --keep libm --keep libaio \
-        --keep libz --keep libnuma "$TOOLS_DIR/usr/bin/fio"
+    if first_use stubs; then
+        step fio-stubs "stubs of libraries that fio does not use" \
+            /usr/bin/python3 "$LIB/stubs.py" --output "$stubs" \
+            --libraries-from "$TOOLS_DIR" --keep libc --keep libm \
+            --keep libaio --keep libz --keep libnuma \
+            "$TOOLS_DIR/usr/bin/fio"
+    fi
     STORAGE_TOOLS=(--libraries-from "$TOOLS_DIR" --stubs "$stubs")
     for program in "$@"; do
         STORAGE_TOOLS+=(--program "/sbin/$program=$(find_tool "$program")")
@@ -195,19 +221,13 @@ find_tool() { # PROGRAM
 # build/guest/VERSION/initramfs-storage; and in initramfs-fio with fio, what
 # makes and checks file systems, and the drivers of other adapters.
 storage_prepare() { # VERSION...
-    local version dir arguments
+    local version
     storage_tools
-    mapfile -t arguments < <(guest_modules)
     for version in "$@"; do
-        dir=$OUT/guest/$version
-        guest_kernel "$version"
-        step "guest-$version-storage" "disks for Linux $version" \
-            guest_initramfs "$version" "$dir/initramfs-storage" \
-            "${arguments[@]}" "${STORAGE_MODULES[@]}"
-        step "guest-$version-fio" "disks and fio for Linux $version" \
-            guest_initramfs "$version" "$dir/initramfs-fio" \
-            "${arguments[@]}" "${STORAGE_MODULES[@]}" "${FIO_MODULES[@]}" \
-            "${STORAGE_TOOLS[@]}"
+        guest_image "$version" initramfs-storage "disks" \
+            "${STORAGE_MODULES[@]}"
+        guest_image "$version" initramfs-fio "disks and fio" \
+            "${STORAGE_MODULES[@]}" "${FIO_MODULES[@]}" "${STORAGE_TOOLS[@]}"
     done
 }
 
@@ -215,39 +235,24 @@ storage_prepare() { # VERSION...
 # build/guest/VERSION/initramfs-crash: the initial file system once more, with
 # a crash kernel and what loads it.
 crash_prepare() { # VERSION...
-    local version dir arguments
-    mkdir -p "$OUT/guest/bin"
-    step crash-load "program that loads a crash kernel" \
-        gcc -O2 -Wall -Werror -static -o "$OUT/guest/bin/crash-load" \
+    local version
+    guest_program crash-load "program that loads a crash kernel" \
         "$TOP/scripts/guest/crash-load.c"
-    mapfile -t arguments < <(guest_modules)
     for version in "$@"; do
-        dir=$OUT/guest/$version
         guest_kernel "$version"
-        step "guest-$version-crash" "crash kernel for Linux $version" \
-            guest_initramfs "$version" "$dir/initramfs-crash" \
-            "${arguments[@]}" \
+        guest_image "$version" initramfs-crash "crash kernel" \
             --file "/sbin/crash-load=$OUT/guest/bin/crash-load" \
             --file "/crash/vmlinuz=$KERNEL_IMAGE" \
-            --file "/crash/initramfs=$dir/initramfs"
+            --file "/crash/initramfs=$OUT/guest/$version/initramfs"
     done
-}
-
-# hv-vss-agent for guests, in build/guest/bin: static, because an initial file
-# system has no C library.
-agent_prepare() {
-    mkdir -p "$OUT/guest/bin"
-    step vss-agent "backup agent for guests" \
-        gcc -std=gnu11 -D_GNU_SOURCE -O2 -Wall -Werror -static -s \
-        -o "$OUT/guest/bin/hv-vss-agent" "$TOP"/guest-agent-vss/*.c
 }
 
 # What writes while a backup is made, Debian's daemons and our own: sets
 # BACKUP_TOOLS.
 backup_tools() {
-    agent_prepare
-    step write-sequence "program that writes while a backup is made" \
-        gcc -O2 -Wall -Werror -static -o "$OUT/guest/bin/write-sequence" \
+    guest_program hv-vss-agent "backup agent for guests" \
+        "$TOP"/guest-agent-vss/*.c
+    guest_program write-sequence "program that writes while a backup is made" \
         "$TOP/scripts/guest/write-sequence.c"
     package_files "$(host_suite)" hyperv-daemons
     BACKUP_TOOLS=(--module virtio_pci --module virtio_blk --module ext4
@@ -262,31 +267,23 @@ backup_tools() {
 # For backups, in build/guest/VERSION/initramfs-backup: a file system on a
 # disk, and the above.
 backup_prepare() { # VERSION...
-    local version dir arguments
+    local version
     backup_tools
-    mapfile -t arguments < <(guest_modules)
     for version in "$@"; do
-        dir=$OUT/guest/$version
-        guest_kernel "$version"
-        step "guest-$version-backup" "disk and backup for Linux $version" \
-            guest_initramfs "$version" "$dir/initramfs-backup" \
-            "${arguments[@]}" "${BACKUP_TOOLS[@]}"
+        guest_image "$version" initramfs-backup "disk and backup" \
+            "${BACKUP_TOOLS[@]}"
     done
 }
 
 # For domains of libvirt, in build/guest/VERSION/initramfs-domain: what tests
 # of disks have and what tests of backups have.
 domains_prepare() { # VERSION...
-    local version dir arguments
+    local version
     storage_tools
     backup_tools
-    mapfile -t arguments < <(guest_modules)
     for version in "$@"; do
-        dir=$OUT/guest/$version
-        guest_kernel "$version"
-        step "guest-$version-domain" "disks, fio and backup for Linux $version" \
-            guest_initramfs "$version" "$dir/initramfs-domain" \
-            "${arguments[@]}" "${STORAGE_MODULES[@]}" "${FIO_MODULES[@]}" \
+        guest_image "$version" initramfs-domain "disks, fio and backup" \
+            "${STORAGE_MODULES[@]}" "${FIO_MODULES[@]}" \
             "${STORAGE_TOOLS[@]}" "${BACKUP_TOOLS[@]}"
     done
 }
@@ -296,9 +293,8 @@ domains_prepare() { # VERSION...
 # initramfs-nested.  The daemons of bookworm run everywhere, and no later
 # package has one for file copy.
 daemons_prepare() { # VERSION...
-    local version dir arguments program
+    local version program arguments=()
     package_files bookworm hyperv-daemons
-    mapfile -t arguments < <(guest_modules)
     for program in hv_kvp_daemon hv_fcopy_daemon hv_vss_daemon; do
         arguments+=(--program
             "/sbin/$program=$PACKAGE_DIR/usr/sbin/$program")
@@ -307,13 +303,9 @@ daemons_prepare() { # VERSION...
         --tree "/usr/libexec/hypervkvpd=$TOP/scripts/guest/hypervkvpd")
     storage_tools fio sg_persist
     for version in "$@"; do
-        dir=$OUT/guest/$version
-        guest_kernel "$version"
-        step "guest-$version-daemons" "Hyper-V daemons for Linux $version" \
-            guest_initramfs "$version" "$dir/initramfs-daemons" \
+        guest_image "$version" initramfs-daemons "Hyper-V daemons" \
             "${arguments[@]}"
-        step "guest-$version-nested" "daemons and disks for Linux $version" \
-            guest_initramfs "$version" "$dir/initramfs-nested" \
+        guest_image "$version" initramfs-nested "daemons and disks" \
             "${arguments[@]}" "${STORAGE_MODULES[@]}" "${FIO_MODULES[@]}" \
             "${STORAGE_TOOLS[@]}"
     done
