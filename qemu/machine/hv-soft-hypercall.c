@@ -9,6 +9,7 @@
 #include "exec/address-spaces.h"
 #include "exec/cputlb.h"
 #include "exec/memory.h"
+#include "system/tcg.h"
 #include "kvm/hv-hypercall.h"
 #include "hyperv-synic.h"
 #include "hv-soft-internal.h"
@@ -56,7 +57,7 @@ void hv_soft_spin_wait(void *opaque, HvVp *vp)
 {
     bool locked = bql_locked();
 
-    if (!qemu_tcg_mttcg_enabled()) {
+    if (!tcg_enabled() || !qemu_tcg_mttcg_enabled()) {
         /* All VPs share one thread: it is the next one's turn. */
         cpu_exit(CPU(soft_vp(vp)->cpu));
         return;

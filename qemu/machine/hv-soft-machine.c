@@ -13,6 +13,7 @@
 #include "hw/pci/msi.h"
 #include "system/cpu-timers.h"
 #include "system/runstate.h"
+#include "system/tcg.h"
 #include "hv-soft-internal.h"
 #include "hv-soft-state.h"
 
@@ -118,7 +119,7 @@ uint64_t hv_soft_vp_runtime(void *opaque, HvVp *vp)
     struct timespec ts;
     clockid_t clock;
 
-    if (!qemu_tcg_mttcg_enabled() || !cs->thread ||
+    if (!tcg_enabled() || !qemu_tcg_mttcg_enabled() || !cs->thread ||
         pthread_getcpuclockid(cs->thread->thread, &clock) ||
         clock_gettime(clock, &ts)) {
         return hv_soft_read_ns(NULL) / 100;

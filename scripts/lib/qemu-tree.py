@@ -22,8 +22,13 @@ FOLDERS = {
     'qemu/machine': 'hw/vmbus/machine',
     'qemu/machine/include': 'include',
     'qemu/qapi': 'qapi',
+    'tests/fuzz/qemu': 'hw/vmbus/fuzz',
+    'tests/lib/vsc': 'hw/vmbus/fuzz/vsc',
     'tests/unit/machine': 'tests/vmbus',
 }
+# The same of single files.
+FILES = {f'tests/fuzz/{name}': f'hw/vmbus/fuzz/{name}'
+         for name in ('fuzz.c', 'fuzz.h', 'replay.c')}
 # These describe the whole of hw/vmbus to QEMU's build.
 TOP_FILES = ('meson.build', 'Kconfig', 'trace-events')
 
@@ -41,6 +46,8 @@ def our_files(project):
                     yield f'hw/vmbus/{rel}', path.read_bytes()
                     continue
             yield f'{place}/{rel}', path.read_bytes()
+    for path, place in FILES.items():
+        yield place, (project / path).read_bytes()
 
 
 def main():

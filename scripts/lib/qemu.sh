@@ -8,10 +8,15 @@
 #   asan   vmbus with the address sanitizer, for the tests, in build/bin-asan;
 #          it holds no more than they need and is optimized less, both to
 #          build fast
+#   fuzz   what scripts/fuzz runs, by clang, in build/bin-fuzz
 
 QEMU_VERSION=10.0
 
 qemu_programs() { # FLAVOUR
+    if [[ $1 == fuzz ]]; then
+        echo fuzz-scsi
+        return
+    fi
     echo qemu-system-x86_64
     if [[ $1 == asan ]]; then
         printf 'tests/vmbus/%s\n' test-agent test-agent-commands \
@@ -40,6 +45,14 @@ qemu_configure_options() { # FLAVOUR
             --with-devices-x86_64=vmbus-asan --enable-trace-backends=nop
             --enable-asan -Doptimization=1
             "--extra-cflags=-g1 -fno-omit-frame-pointer")
+    fi
+    if [[ $1 == fuzz ]]; then
+        # Requests need no CPU that runs: TCG would be a third of the build.
+        features=(--cc=clang --cxx=clang++ --host-cc=clang --disable-tools
+            --without-default-devices --with-devices-x86_64=vmbus-fuzz
+            --enable-trace-backends=nop --disable-tcg
+            --enable-fuzzing --enable-asan --enable-ubsan -Doptimization=1
+            "--extra-cflags=-g1 -fno-sanitize-coverage=trace-cmp")
     fi
     printf '%s\n' --python=/usr/bin/python3 --target-list=x86_64-softmmu \
         --without-default-features --enable-system --enable-tcg --enable-kvm \
@@ -143,6 +156,14 @@ qemu_build_locked() { # FLAVOUR DIR
     done
 }
 
+qemu_compiler() { # FLAVOUR
+    if [[ $1 == fuzz ]]; then
+        clang -dumpversion
+    else
+        gcc -dumpfullversion
+    fi
+}
+
 # qemu_build [FLAVOUR]; QEMU_SOURCE_DIR names a tree to use instead of the
 # released source.  Our own sources and patches are not part of the key: they
 # are brought up to date in the tree, and ninja builds what changed.
@@ -154,7 +175,7 @@ qemu_build() {
         qemu_archive
     fi
     key=$(printf '%s\n' "$QEMU_SOURCE_KEY" "$flavour" \
-        "$(qemu_configure_options "$flavour")" "$(gcc -dumpfullversion)" \
+        "$(qemu_configure_options "$flavour")" "$(qemu_compiler "$flavour")" \
         "$(meson --version)" "$(host_suite)" | sha256)
     key=$flavour-${key:0:16}
     mkdir -p "$CACHE/qemu/$key"
