@@ -9,14 +9,15 @@ import pytest
 from guestlib import backup, sanitizer
 from guestlib.agent import (MAC, AgentError, AgentGuest, Client, is_open,
                             options, wait_port)
+from guestlib.deadline import SCALE, until
 from guestlib.hibernate import listen
-from guestlib.machine import SCALE, MachineEnded
+from guestlib.machine import MachineEnded
 from guestlib.migration import migrate
 from guestlib.paths import BUILD, vmbus_devices
 
 KERNELS = ['6.1', '6.12']
 EARLY = 'did not stay frozen'
-SLACK = 2
+HOLD, SLACK = 6, 2
 
 
 @pytest.fixture(scope='module', params=KERNELS)
@@ -162,12 +163,21 @@ def test_one_client_after_another(guest):
             assert client.call('guest-ping') == {}
 
 
+def begin_osinfo(guest, client):
+    """Until the guest has been asked for something."""
+    def asked():
+        return guest.machine.device('hv-kvp')['service']['sent']
+
+    before = asked()
+    client.begin('guest-get-osinfo')
+    until(lambda: asked() > before, 'the guest is asked')
+
+
 def test_client_dies_with_a_command_under_way(guest):
     """What it waited for is not told to the next one."""
     guest.run('kill -STOP $(cat /tmp/kvp.pid)')
     with guest.client() as client:
-        client.begin('guest-get-osinfo')
-        time.sleep(0.5)
+        begin_osinfo(guest, client)
     with guest.client() as client:
         assert client.call('guest-sync', id=3) == 3
         guest.run('kill -CONT $(cat /tmp/kvp.pid)')
@@ -192,7 +202,7 @@ def test_client_dies_while_the_guest_freezes(guest):
     guest.run('kill -STOP $(cat /tmp/daemon.pid)')
     with guest.client() as client:
         client.begin('guest-fsfreeze-freeze')
-        time.sleep(0.5)
+        guest.wait_state('checking', 'freezing')
     guest.run('kill -CONT $(cat /tmp/daemon.pid)')
     info = guest.wait_state('idle', 'failed')
     assert not info['thaw-owed'] and info['reason'] == 'cancelled', info
@@ -201,8 +211,7 @@ def test_client_dies_while_the_guest_freezes(guest):
 
 def test_stopped_machine(guest, client):
     guest.run('kill -STOP $(cat /tmp/kvp.pid)')
-    client.begin('guest-get-osinfo')
-    time.sleep(0.5)
+    begin_osinfo(guest, client)
     guest.machine.qmp.execute('stop')
     with pytest.raises(AgentError, match='stopped before the guest had'):
         client.answer()
@@ -217,16 +226,16 @@ def test_stopped_machine(guest, client):
 
 
 def test_deadlines_and_hold(machine):
-    guest = AgentGuest(machine, timeout=2, freeze_timeout=3,
-                       freeze_hold=4).boot()
+    guest = AgentGuest(machine, timeout=2, freeze_timeout=10,
+                       freeze_hold=HOLD).boot()
     with guest.client() as client:
         # A hold that nobody renews.
         assert client.call('guest-fsfreeze-freeze') == 1
-        start = time.monotonic()
         client.close()
         assert guest.stands_still()
-        guest.wait_progress(4 + SLACK)
-        assert 2 < time.monotonic() - start < 4 + SLACK
+        guest.wait_progress()
+        held = guest.changed('thawing') - guest.changed('frozen')
+        assert HOLD - 0.5 < held < HOLD + SLACK
     with guest.client() as client:
         refused(client, EARLY, 'guest-fsfreeze-thaw')
         assert client.call('guest-fsfreeze-thaw') == 0
@@ -238,7 +247,7 @@ def test_deadlines_and_hold(machine):
             start = time.monotonic()
             with pytest.raises(AgentError):
                 client.call(command)
-            assert time.monotonic() - start < 12 * SCALE
+            assert time.monotonic() - start < 30 * SCALE
             assert client.call('guest-sync', id=1) == 1
         guest.run('kill -CONT $(cat /tmp/kvp.pid) $(cat /tmp/daemon.pid)')
         guest.wait_state('failed', 'idle')
@@ -305,7 +314,7 @@ def test_migration(machine):
         refused(client, 'stopped', 'guest-get-osinfo')
     wait_port(target, True)
     guest.machine = target
-    guest.wait_progress(30)
+    guest.wait_progress()
     with Client(target.folder / 'agent') as client:
         assert client.call('guest-fsfreeze-thaw') == 0
         target.wait_heartbeat('ok')
@@ -424,7 +433,7 @@ def test_client_that_never_reads(sanitized_machine, flood):
             pass
         start = time.monotonic()
         one.qmp.execute('query-status')
-        assert time.monotonic() - start < 5 * SCALE
+        assert time.monotonic() - start < 20 * SCALE
         assert sanitizer.live_bytes(one.folder) - before < 2 << 20
     works(one)
 

@@ -5,8 +5,9 @@ import shutil
 import subprocess
 import time
 
-from guestlib.machine import SCALE
+from guestlib.deadline import SCALE, until
 from guestlib.paths import GUEST, program, vmbus_devices
+from guestlib.qmp import moment
 
 DISK_BYTES = 64 << 20
 RECORD = 16
@@ -54,6 +55,12 @@ def drive(path, kind='raw'):
             '-device', 'virtio-blk-pci,drive=disk']
 
 
+def wait_service(machine):
+    """Until the guest's driver has the service, with a daemon or without."""
+    machine.wait_vmbus('backup service ready', lambda info: any(
+        d.get('vss', {}).get('service') == 'ready' for d in info['devices']))
+
+
 def tool(*command):
     """A program of e2fsprogs; returns its exit code and all that it says."""
     done = subprocess.run(command, capture_output=True, text=True, env={
@@ -61,7 +68,26 @@ def tool(*command):
     return done.returncode, done.stdout + done.stderr
 
 
-class Backup:
+class Writer:
+    """Of a guest in which write-sequence writes /data/log; it has run()."""
+
+    def records(self):
+        """How many have been written."""
+        return int(self.run('stat -c %s /data/log 2>/dev/null || echo 0')) // \
+            RECORD
+
+    def wait_progress(self, timeout=60 * SCALE):
+        """Until there are more."""
+        before = self.records()
+        until(lambda: self.records() != before, 'the writer writes', timeout)
+
+    def stands_still(self, seconds=1.5):
+        before = self.records()
+        time.sleep(seconds)
+        return self.records() == before
+
+
+class Backup(Writer):
     """What is on the disk of a machine, and what becomes of it."""
 
     def __init__(self, make, daemon=None, image=False, **options):
@@ -91,10 +117,8 @@ class Backup:
         before = self.registrations()
         self.run(f'{DAEMONS[self.daemon]} >/tmp/daemon.log 2>&1 & '
                  'echo $! >/tmp/daemon.pid')
-        deadline = time.monotonic() + 30 * SCALE
-        while self.registrations() == before:
-            assert time.monotonic() < deadline, self.run('cat /tmp/daemon.log')
-            time.sleep(0.1)
+        until(lambda: self.registrations() != before,
+              lambda: self.run('cat /tmp/daemon.log'))
 
     def registrations(self):
         return int(self.run('dmesg | grep -c "VSS: userspace daemon" || true'))
@@ -107,24 +131,6 @@ class Backup:
                  'echo $! >/tmp/writer.pid')
         self.wait_progress()
 
-    def records(self):
-        """How many the writer has written."""
-        return int(self.run('stat -c %s /data/log 2>/dev/null || echo 0')) // \
-            RECORD
-
-    def wait_progress(self, timeout=30 * SCALE):
-        """Until the writer has written more; returns how long it took."""
-        start, before = time.monotonic(), self.records()
-        while self.records() == before:
-            assert time.monotonic() - start < timeout, 'the writer hangs'
-            time.sleep(0.05)
-        return time.monotonic() - start
-
-    def stands_still(self, seconds=1.5):
-        before = self.records()
-        time.sleep(seconds)
-        return self.records() == before
-
     def vss(self):
         return self.machine.qmp.execute('query-vmbus-vss')
 
@@ -136,6 +142,12 @@ class Backup:
                 return info
             assert time.monotonic() < deadline, info
             time.sleep(0.05)
+
+    def changed(self, state, start=0, **data):
+        """When the host's account came to a state, as time.time() has it; a
+        loaded machine is slow to see it."""
+        return moment(self.machine.qmp.wait_event(
+            'VMBUS_VSS_CHANGE', start=start, state=state, **data))
 
     def freeze(self, hold_ms=60000, timeout_ms=60000):
         """Over QMP; returns the job's number."""

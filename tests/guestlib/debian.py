@@ -2,10 +2,9 @@
 """Debian with systemd and PostgreSQL on hv-scsi, and its backup agent as an
 administrator installs it."""
 import subprocess
-import time
 
 from guestlib import backup, storage
-from guestlib.machine import SCALE
+from guestlib.deadline import SCALE, until
 from guestlib.paths import GUEST
 
 DISKS = 'root', 'data'
@@ -73,13 +72,13 @@ class Debian(backup.Backup):
 
     def wait(self, command, timeout=120 * SCALE):
         """Until a command succeeds in the guest; returns its output."""
-        deadline = time.monotonic() + timeout
-        while True:
-            code, output = self.machine.shell.call(command)
-            if code == 0:
-                return output
-            assert time.monotonic() < deadline, f'{command}: {output}'
-            time.sleep(0.3)
+        def done():
+            last[:] = self.machine.shell.call(command)
+            return last[0] == 0
+
+        last = []
+        until(done, lambda: f'{command}: {last[1]}', timeout, pause=0.3)
+        return last[1]
 
     def psql(self, statement):
         """What the database answers to SQL."""
@@ -114,6 +113,4 @@ class Debian(backup.Backup):
         self.wait('journalctl --quiet --output=cat --unit=hv-vss-agent '
                   '"_PID=$(systemctl show -P MainPID hv-vss-agent)" | '
                   'grep -F Registered')
-        self.machine.wait_vmbus('backup service ready', lambda info: any(
-            d.get('vss', {}).get('service') == 'ready'
-            for d in info['devices']))
+        backup.wait_service(self.machine)

@@ -34,11 +34,12 @@ class Fio:
         self.path = f'/tmp/{name}'
         path = self.path
         guest.run(f"cat >{path}.job <<'END'\n{job_file(jobs, common)}END\n"
-                  f'rm -f {path}.end {path}.json')
+                  f'rm -f {path}.end {path}.json {path}.pid')
         guest.run(f'(fio --eta=never --output-format=json '
                   f'--output={path}.json {path}.job >{path}.log 2>&1 & '
                   f'echo $! >{path}.pid; wait $!; '
-                  f'echo $? >{path}.end) >/dev/null 2>&1 &')
+                  f'echo $? >{path}.end) >/dev/null 2>&1 &\n'
+                  f'until [ -s {path}.pid ]; do sleep 0.1; done')
 
     def ended(self):
         """fio's exit code, or None while it runs."""

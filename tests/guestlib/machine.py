@@ -11,11 +11,10 @@ import subprocess
 import time
 
 from guestlib import sanitizer
+from guestlib.deadline import SCALE, until
 from guestlib.paths import GUEST, hv_cpu, hvctl, program, vmbus_devices
 from guestlib.qmp import Qmp
 
-# A loaded machine is slow; a deadline only has to end what hangs.
-SCALE = float(os.environ.get('KVM_VMBUS_TIMEOUT_SCALE', '1'))
 BOOT_SECONDS = 240 * SCALE
 BOOTED = r'guest: (\S+) up, Linux (\S+), (\d+) processors'
 
@@ -46,8 +45,13 @@ class Console:
 
     def wait_for(self, pattern, timeout=BOOT_SECONDS, start=0):
         deadline = time.monotonic() + timeout
+        ask = 0
         while True:
-            ended = not self.alive()
+            # Of a domain, whether it is alive costs a process.
+            ended = False
+            if time.monotonic() >= ask:
+                ended = not self.alive()
+                ask = time.monotonic() + 0.5
             found = re.compile(pattern, re.M).search(self.text(), start)
             if found:
                 return found
@@ -116,11 +120,14 @@ class GuestShell:
 
 
 class Watch:
-    """A program whose lines come in while it runs; ends with the block."""
+    """A program whose lines come in while it runs; ends with the block.
 
-    def __init__(self, command, **options):
+    Its errors are among the lines, unless they have a pipe of their own.
+    """
+
+    def __init__(self, command, stderr=subprocess.STDOUT, **options):
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE,
-                                        stderr=subprocess.STDOUT, **options)
+                                        stderr=stderr, **options)
         self.lines = []
         self.buffer = b''
 
@@ -130,10 +137,13 @@ class Watch:
     def __exit__(self, *exc):
         self.process.kill()
         self.process.wait()
-        self.process.stdout.close()
+        for pipe in self.process.stdout, self.process.stderr:
+            if pipe:
+                pipe.close()
 
-    def wait_line(self, text, timeout=60 * SCALE):
-        """The next line with that text; lines before it are skipped."""
+    def find_line(self, text, timeout):
+        """The next line with that text, lines before it are skipped; None if it
+        does not come in time."""
         deadline = time.monotonic() + timeout
         while True:
             while b'\n' in self.buffer:
@@ -142,12 +152,34 @@ class Watch:
                 if text in self.lines[-1]:
                     return self.lines[-1]
             left = deadline - time.monotonic()
-            ready = select.select([self.process.stdout], [], [], max(left, 0))
-            data = os.read(self.process.stdout.fileno(), 4096) if ready[0] \
-                else b''
+            if not select.select([self.process.stdout], [], [],
+                                 max(left, 0))[0]:
+                return None
+            data = os.read(self.process.stdout.fileno(), 4096)
             if not data:
-                raise AssertionError(f'no line with "{text}": {self.lines}')
+                raise AssertionError(
+                    f'ended before "{text}": {self.lines} {self.end()}')
             self.buffer += data
+
+    def wait_line(self, text, timeout=60 * SCALE):
+        line = self.find_line(text, timeout)
+        assert line is not None, f'no line with "{text}": {self.lines}'
+        return line
+
+    def hear(self, cause, text):
+        """The line that cause() brings about.  A program that has just begun
+        does not listen yet: what comes then passes it by."""
+        def heard():
+            cause()
+            return self.find_line(text, 1)
+        return until(heard, lambda: f'"{text}" in {self.lines}')
+
+    def end(self, timeout=60 * SCALE):
+        """Its exit code, and what came on the pipe of its errors."""
+        rest, errors = self.process.communicate(timeout=timeout)
+        self.lines += (self.buffer + rest).decode().splitlines()
+        self.buffer = b''
+        return self.process.returncode, (errors or b'').decode()
 
 
 class Machine:
@@ -207,7 +239,7 @@ class Machine:
         try:
             self.qmp = Qmp(self.sockets[0], 60 * SCALE)
         except (EOFError, ConnectionError) as error:
-            self.process.wait(30)
+            self.wait_end()
             raise MachineEnded(self.stderr()) from error
         self.shell = GuestShell(self.sockets[1])
         return self
@@ -309,6 +341,9 @@ class Machine:
         return self.wait_vmbus('shutdown service ready', reached)
 
     def hvctl(self, *arguments, timeout=120 * SCALE):
+        if '--timeout' not in arguments:
+            # Some verbs would give a guest that is slow no more than 10.
+            arguments += '--timeout', f'{60 * SCALE:.0f}'
         return hvctl(*arguments, qmp=self.hvctl_socket, timeout=timeout)
 
     def watch_hvctl(self, *arguments):

@@ -95,6 +95,9 @@ class InnerMachine:
                    f'"{text}" (number {number})', timeout)
 
     def hvctl(self, arguments, timeout=300 * SCALE):
+        if '--timeout' not in arguments:
+            # Some verbs would give a guest that is slow no more than 10.
+            arguments += f' --timeout {60 * SCALE:.0f}'
         return self.outer.shell.call(f'hvctl --qmp {self.qmp} {arguments}',
                                      timeout)
 
@@ -104,9 +107,9 @@ class InnerMachine:
 
     def wait_exit(self):
         code, output = self.outer.shell.call(
-            f'for i in $(seq 600); do '
+            f'for i in $(seq 1200); do '
             f'[ -e {self.folder}/exit ] && cat {self.folder}/exit && exit 0; '
-            'sleep 0.1; done; exit 1', timeout=180 * SCALE)
+            'sleep 0.1; done; exit 1', timeout=300 * SCALE)
         assert code == 0, 'the inner QEMU did not end'
         return int(output)
 

@@ -5,6 +5,8 @@ import os
 import pathlib
 import subprocess
 
+from guestlib.deadline import SCALE
+
 TOP = pathlib.Path(__file__).resolve().parents[2]
 BUILD = TOP / 'build'
 BIN = pathlib.Path(os.environ.get('KVM_VMBUS_BIN', BUILD / 'bin'))
@@ -37,7 +39,7 @@ def vmbus_devices():
     return _machine_sh('devices').split()
 
 
-def hvctl(*arguments, timeout=60, qmp=None):
+def hvctl(*arguments, timeout=120 * SCALE, qmp=None):
     """Run hvctl to its end; returns a CompletedProcess with text."""
     command = [program('hvctl')]
     if qmp is not None:

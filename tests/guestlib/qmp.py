@@ -4,6 +4,14 @@ import json
 import socket
 import time
 
+from guestlib.deadline import SCALE
+
+
+def moment(event):
+    """When QEMU emitted an event, as time.time() has it."""
+    stamp = event['timestamp']
+    return stamp['seconds'] + stamp['microseconds'] / 1e6
+
 
 class QmpError(Exception):
     def __init__(self, error):
@@ -14,7 +22,7 @@ class QmpError(Exception):
 class Qmp:
     """Over a connected socket.  Events stay in self.events, in order."""
 
-    def __init__(self, sock, timeout=30):
+    def __init__(self, sock, timeout=60 * SCALE):
         self.sock = sock
         self.buffer = b''
         self.events = []
@@ -41,7 +49,8 @@ class Qmp:
             self.events.append(message)
         return message
 
-    def execute(self, command, arguments=None, timeout=30, fd=None):
+    def execute(self, command, arguments=None, timeout=60 * SCALE,
+                fd=None):
         """The result of a command, with which a descriptor may go."""
         request = {'execute': command}
         if arguments:
@@ -72,7 +81,7 @@ class Qmp:
                 return event
         return None
 
-    def wait_event(self, name, timeout=60, start=0, **data):
+    def wait_event(self, name, timeout=60 * SCALE, start=0, **data):
         """The first event of that name, and with that data, from number
         start of self.events on; it may have come already."""
         deadline = time.monotonic() + timeout

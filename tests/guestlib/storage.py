@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from guestlib.machine import SCALE
+from guestlib.deadline import SCALE, until
 
 MIB = 1 << 20
 OPTIONS = {'initramfs': 'initramfs-storage'}
@@ -119,6 +119,14 @@ def host_disks(guest):
                .split())
 
 
+def new_disk(guest, before):
+    """The device, /dev/sdX, of the disk that the guest did not have before."""
+    (name,) = until(lambda: host_disks(guest) - before, 'a new disk')
+    path = f'/dev/{name}'
+    until(lambda: guest.shell.call(f'[ -b {path} ]')[0] == 0, path)
+    return path
+
+
 def add_node(guest, path, name, top=None, **options):
     """A node of a raw image; top: of a filter on it."""
     node_of = {'driver': 'raw', 'file': {
@@ -145,19 +153,11 @@ def plugged(guest, path, top=None, node=None, **options):
     guest.qmp.execute('device_add', {
         'driver': 'scsi-hd', 'bus': 's0.0', 'drive': name, 'id': f'd-{name}',
         **options})
-    deadline = time.monotonic() + 60 * SCALE
-    while len(new := host_disks(guest) - before) == 0:
-        assert time.monotonic() < deadline, 'the guest does not see the disk'
-        time.sleep(0.1)
-    (disk_name,) = new
-    guest.run(f'for i in $(seq 100); do [ -b /dev/{disk_name} ] && exit 0; '
-              'sleep 0.1; done; exit 1')
-    yield f'/dev/{disk_name}'
+    disk_path = new_disk(guest, before)
+    yield disk_path
     unplug(guest, f'd-{name}')
-    deadline = time.monotonic() + 60 * SCALE
-    while disk_name in host_disks(guest):
-        assert time.monotonic() < deadline, 'the guest keeps the disk'
-        time.sleep(0.1)
+    until(lambda: os.path.basename(disk_path) not in host_disks(guest),
+          f'the guest lets {disk_path} go')
     guest.qmp.execute('blockdev-del', {'node-name': name})
 
 
@@ -191,15 +191,17 @@ def units(guest):
 
 def wait_units(guest, names, timeout=60 * SCALE):
     """Until the guest has these units, without the number of the host."""
-    deadline = time.monotonic() + timeout
-    while True:
+    def complete():
         found = units(guest)
-        have = sorted(name.split(':', 1)[1] for name in found)
-        if have == sorted(names) and all(
-                unit.get('block') for unit in found.values()):
-            return
-        assert time.monotonic() < deadline, f'the guest has {have}'
-        time.sleep(0.2)
+        have[:] = sorted(name.split(':', 1)[1] for name in found)
+        # sysfs has a disk before /dev has it.
+        blocks = [unit.get('block') for unit in found.values()]
+        return have == sorted(names) and all(blocks) and guest.shell.call(
+            f'for b in {" ".join(blocks)}; do [ -b /dev/$b ] || exit 1; '
+            'done')[0] == 0
+
+    have = []
+    until(complete, lambda: f'the guest has {names}: {have}', timeout)
 
 
 def adapter(guest):
@@ -208,10 +210,8 @@ def adapter(guest):
 
 def check_end(guest):
     """Nothing was refused, lost or left behind."""
-    deadline = time.monotonic() + 30 * SCALE
-    while (storage := adapter(guest))['in-flight']:
-        assert time.monotonic() < deadline, storage
-        time.sleep(0.1)
+    storage = until(lambda: (now := adapter(guest))['in-flight'] == 0 and now,
+                    lambda: adapter(guest))
     assert storage['state'] == 'ready'
     assert storage['refused'] == 0, storage
     assert storage['requests'] == storage['completed']
@@ -237,12 +237,10 @@ class Load:
 
     def wait_rounds(self, more, timeout=120 * SCALE):
         """Until it has done that many rounds more."""
-        deadline = time.monotonic() + timeout
         begin = self.rounds()
-        while self.rounds() < begin + more:
-            ended = self.guest.shell.call(f'cat /tmp/ended-{self.name}')[1]
-            assert time.monotonic() < deadline, f'no rounds: {ended}'
-            time.sleep(0.2)
+        until(lambda: self.rounds() >= begin + more,
+              lambda: self.guest.shell.call(f'cat /tmp/ended-{self.name}')[1],
+              timeout, pause=0.2)
 
     def end(self, timeout=120 * SCALE):
         """Ends it; all was right."""

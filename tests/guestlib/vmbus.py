@@ -18,9 +18,12 @@ def sysfs_devices(run):
     output = run('cd /sys/bus/vmbus/devices && for d in *; do '
                  '[ -e $d ] || continue; '
                  'for a in class_id device_id state id; do '
-                 'echo "$d $a $(cat $d/$a)"; done; '
-                 'echo "$d driver $(basename $(readlink $d/driver))"; '
-                 'echo "$d channels $(ls $d/channels | xargs)"; done')
+                 # One may go while we look.
+                 'echo "$d $a $(cat $d/$a 2>/dev/null)"; done; '
+                 'driver=$(readlink $d/driver); '
+                 'echo "$d driver ${driver##*/}"; '
+                 'echo "$d channels $(ls $d/channels 2>/dev/null | xargs)"; '
+                 'done')
     devices = {}
     for line in output.splitlines():
         name, attribute, value = line.split(' ', 2)
