@@ -49,12 +49,15 @@ def test_clocksource_is_the_reference_page(guest):
 
 def test_time_goes_on_at_the_right_pace(guest):
     """Against the emulated clock of the machine, which QEMU drives."""
-    out = guest.run('for i in 1 2; do cut -d" " -f1 /proc/uptime; '
-                    'cat /sys/class/rtc/rtc0/since_epoch; '
+    uptime = 'cut -d" " -f1 /proc/uptime; '
+    out = guest.run(f'for i in 1 2; do {uptime}'
+                    f'cat /sys/class/rtc/rtc0/since_epoch; {uptime}'
                     '[ $i = 2 ] || sleep 5; done').split()
-    uptime = float(out[2]) - float(out[0])
-    rtc = int(out[3]) - int(out[1])
-    assert abs(uptime - rtc) < 2, f'{uptime} s by the guest, {rtc} s by RTC'
+    # On a loaded machine there is time between the looks at the clocks.
+    least, most = float(out[3]) - float(out[2]), float(out[5]) - float(out[0])
+    rtc = int(out[4]) - int(out[1])
+    assert least - 2 < rtc < most + 2, \
+        f'{least} to {most} s by the guest, {rtc} s by RTC'
 
 
 def test_sysfs_shows_open_services(guest):
@@ -103,12 +106,11 @@ def test_heartbeat_beats(guest):
     assert re.fullmatch(r'\d+\.\d+', before['message-version'])
 
     def later(info):
-        return any(d['heartbeat']['received'] >= before['received'] + 3
-                   for d in info['devices'] if 'heartbeat' in d)
-    guest.wait_vmbus('three more heartbeats', later)
-    after = guest.device('hv-heartbeat')['heartbeat']
-    assert after['sequence'] > before['sequence']
-    assert after['sent'] - after['received'] <= 1
+        (now,) = (d['heartbeat'] for d in info['devices'] if 'heartbeat' in d)
+        return now['received'] >= before['received'] + 3 and \
+            now['sequence'] > before['sequence'] and \
+            now['received'] == now['sent']
+    guest.wait_vmbus('three more heartbeats, and all are answered', later)
 
 
 def test_services_count_their_packets(guest):

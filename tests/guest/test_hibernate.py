@@ -85,7 +85,8 @@ def test_hibernate_and_go_on(machine, folder, kernel, cpus, flag):
     listen(guest, 'echo disk >/sys/power/state')
     for times in 1, 2:
         done = guest.hvctl('shutdown', '--hibernate', '--wait',
-                           '--timeout', str(120 * SCALE))
+                           '--timeout', str(120 * SCALE),
+                           timeout=180 * SCALE)
         assert done.returncode == 0, done.stderr
         assert done.stdout == 'The guest hibernates.\n'
         assert guest.wait_end() == 0
@@ -93,7 +94,7 @@ def test_hibernate_and_go_on(machine, folder, kernel, cpus, flag):
         guest.wait_ready()
         assert guest.shell.call('[ -e /tmp/token ]')[0] == 1
         guest.shell.send('cat /sys/block/vda/dev >/sys/power/resume')
-        guest.console.wait_for('hibernation exit', 120 * SCALE)
+        guest.console.wait_for('hibernation exit')
         assert guest.run('cat /tmp/token') == token
         guest.wait_ready()
     done = guest.hvctl('shutdown', '--wait')

@@ -6,6 +6,7 @@ import time
 import pytest
 
 from guestlib import hvctl
+from guestlib.deadline import SCALE
 
 UNREACHABLE, NO_VMBUS, NOT_OPEN, REFUSED, TIMEOUT = 3, 4, 5, 6, 7
 FINDINGS = 21
@@ -96,7 +97,7 @@ def test_accepted_is_not_done(machine):
     guest.run('printf "#!/bin/sh\\nexec sleep 1000\\n" >/sbin/poweroff')
     start = time.monotonic()
     failed(guest.hvctl('shutdown', '--wait', '--timeout', '8'), TIMEOUT)
-    assert 7 < time.monotonic() - start < 30
+    assert 7 < time.monotonic() - start < 60 * SCALE
     assert guest.run('echo alive').strip() == 'alive'
     response = guest.qmp.wait_event('VMBUS_SHUTDOWN_RESPONSE')
     assert response['data']['result'] == 'accepted'

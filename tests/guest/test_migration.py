@@ -11,10 +11,13 @@ import time
 
 import pytest
 
-from guestlib import hv_cpu, vmbus_devices
-from guestlib.machine import BOOTED, SCALE
-from guestlib.migration import begin, migrate, receiver, run_job
+from guestlib import daemons, hv_cpu, vmbus_devices
+from guestlib.deadline import SCALE, until
+from guestlib.machine import BOOTED
+from guestlib.migration import (begin, migrate, receiver, run_job,
+                                wait_status)
 from guestlib.paths import program
+from guestlib.qmp import moment
 
 MOVES = int(os.environ.get('KVM_VMBUS_MIGRATIONS', '4'))
 
@@ -36,7 +39,8 @@ def start_clock(guest):
 def check_clock(guest, longest):
     """Time never went back, and never stood or jumped for longer than that
     many seconds."""
-    guest.run('rm /tmp/clock-runs; sleep 0.2')
+    guest.run(daemons.wait('[ $(grep -c "^now at" /tmp/clock) -gt 100 ]', 120) +
+              'rm /tmp/clock-runs; sleep 0.2', timeout=240 * SCALE)
     times = [int(t) for t in
              re.findall(r'now at (\d+) nsecs', guest.run('cat /tmp/clock'))]
     assert len(times) > 100
@@ -60,8 +64,11 @@ def check_bus(guest, refused=0):
     for channel in channels(info):
         assert channel['state'] == 'open'
         assert channel['corruptions'] == 0
-    beat = guest.device('hv-heartbeat')['heartbeat']
-    assert beat['sent'] - beat['received'] <= 1
+
+    def answered(now):
+        (beat,) = (d['heartbeat'] for d in now['devices'] if 'heartbeat' in d)
+        return beat['sent'] - beat['received'] <= 1
+    guest.wait_vmbus('each heartbeat is answered', answered)
     assert complaints(guest, 'hv_.*(error|fail|timeout|warn)|oops:|bug:') == []
 
 
@@ -70,7 +77,7 @@ def wait_beats(guest, number=2):
     before = guest.device('hv-heartbeat')['heartbeat']['received']
     guest.wait_vmbus('heartbeats', lambda info: any(
         d['heartbeat']['received'] >= before + number
-        for d in info['devices'] if 'heartbeat' in d), timeout=20 * SCALE)
+        for d in info['devices'] if 'heartbeat' in d))
 
 
 def move(make, source, capabilities=(), **options):
@@ -88,11 +95,14 @@ def errors(guest):
             if 'warning: ' not in line]
 
 
-def shut_down(guest, said=()):
+def shut_down(guest, said=None):
+    """said: what each line of its QEMU has to match; None: there is none."""
     done = guest.hvctl('shutdown', '--wait')
     assert done.returncode == 0, done.stderr
     assert guest.wait_end() == 0
-    assert errors(guest) == list(said)
+    lines = errors(guest)
+    assert bool(lines) == bool(said), lines
+    assert all(re.fullmatch(said, line) for line in lines), lines
 
 
 @pytest.mark.parametrize('kernel,kind,cpus', [
@@ -105,7 +115,7 @@ def test_there_and_back(machine, kernel, kind, cpus):
     for _ in range(MOVES):
         before = guest.device('hv-heartbeat')['heartbeat']['sequence']
         guest = move(machine, guest, **options)
-        guest.wait_heartbeat('ok', timeout=10 * SCALE)
+        guest.wait_heartbeat('ok')
         wait_beats(guest)
         beat = guest.device('hv-heartbeat')['heartbeat']
         assert before + 2 <= beat['sequence'] <= before + 60
@@ -155,13 +165,13 @@ def test_moves_in_the_middle_of_a_boot(machine, kernel, cpus):
         # The guest has to get on between the moves.
         time.sleep(0.05)
     assert moves >= 3
-    deadline = time.monotonic() + 60 * SCALE
-    while True:
+
+    def answers():
         try:
-            guest.shell.call('true', timeout=5)
-            break
+            return guest.shell.call('true', timeout=5)
         except TimeoutError:
-            assert time.monotonic() < deadline
+            return None
+    until(answers, 'the shell answers', 120 * SCALE)
     guest.wait_ready()
     check_bus(guest)
     assert 'Vmbus version:5.3' in guest.run('dmesg')
@@ -184,15 +194,15 @@ def test_moves_while_channels_come_and_go(machine, what):
               f'{"rmmod hv_vmbus || echo bad; " if both else ""}'
               f'{"insmod /lib/modules/hv_vmbus.ko || echo bad; " if both else ""}'
               'insmod /lib/modules/hv_utils.ko || echo bad; echo round; '
-              'done) >/tmp/rounds 2>&1 &')
+              'done; echo over) >/tmp/rounds 2>&1 &')
     states = set()
     for _ in range(MOVES * 2):
         guest = move(machine, guest, **options)
         info = guest.query_vmbus()
         states.add((info['connected'], info['gpadls'],
                     *(c['state'] for c in channels(info))))
-    guest.run('rm /tmp/goes-on; while ! grep -q . /tmp/rounds; do '
-              'sleep 0.1; done; sleep 1; jobs')
+    guest.run('rm /tmp/goes-on\n' + daemons.wait('grep -q over /tmp/rounds'),
+              timeout=120 * SCALE)
     rounds = guest.run('cat /tmp/rounds')
     assert 'bad' not in rounds
     assert rounds.count('round') >= 2
@@ -209,23 +219,20 @@ def test_through_a_file(machine, folder):
     start_clock(guest)
     path = folder / 'guest'
     guest.qmp.execute('migrate', {'uri': f'file:{path}'})
-    guest.qmp.wait_event('STOP')
-    deadline = time.monotonic() + 120 * SCALE
-    while guest.qmp.execute('query-migrate')['status'] != 'completed':
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    stopped = moment(guest.qmp.wait_event('STOP'))
+    wait_status(guest)
     guest.close()
     time.sleep(8)
     other = receiver(machine, cpus=2)
     other.qmp.execute('migrate-incoming', {'uri': f'file:{path}'})
-    other.qmp.wait_event('RESUME', timeout=120 * SCALE)
+    resumed = moment(other.qmp.wait_event('RESUME', timeout=120 * SCALE))
     # The last answer is old by the guest's time only.
     age = other.device('hv-heartbeat')['heartbeat']['age-ms']
-    assert age < 6000
-    other.wait_heartbeat('ok', timeout=5 * SCALE)
+    assert age < (resumed - stopped) * 1000
+    other.wait_heartbeat('ok')
     wait_beats(other)
     check_bus(other)
-    check_clock(other, 6 * SCALE)
+    check_clock(other, resumed - stopped)
     shut_down(other)
 
 
@@ -251,8 +258,9 @@ def test_snapshots(machine, disk, kernel, cpus):
     guest = machine(**options).boot()
     guest.wait_ready()
     wait_beats(guest, 1)
+    before = guest.device('hv-heartbeat')['heartbeat']['sequence']
     snapshot(guest, 'save')
-    saved = guest.device('hv-heartbeat')['heartbeat']['sequence']
+    after = guest.device('hv-heartbeat')['heartbeat']['sequence']
     wait_beats(guest)
     for _ in range(2):
         guest.run('touch /tmp/later')
@@ -261,7 +269,7 @@ def test_snapshots(machine, disk, kernel, cpus):
         guest.qmp.execute('cont')
         guest.shell.buffer = b''
         assert guest.shell.call('[ -e /tmp/later ]')[0] == 1
-        guest.wait_heartbeat('ok', timeout=10 * SCALE)
+        guest.wait_heartbeat('ok')
         wait_beats(guest)
         check_bus(guest)
     # The services are closed when the old state comes back.
@@ -270,7 +278,7 @@ def test_snapshots(machine, disk, kernel, cpus):
     guest.qmp.execute('stop')
     snapshot(guest, 'load')
     guest.qmp.execute('cont')
-    guest.wait_heartbeat('ok', timeout=10 * SCALE)
+    guest.wait_heartbeat('ok')
     wait_beats(guest)
     check_bus(guest)
     guest.close()
@@ -278,9 +286,9 @@ def test_snapshots(machine, disk, kernel, cpus):
     snapshot(other, 'load')
     beat = other.device('hv-heartbeat')['heartbeat']
     assert beat['state'] == 'paused'
-    assert abs(beat['sequence'] - saved) <= 1
+    assert before <= beat['sequence'] <= after
     other.qmp.execute('cont')
-    other.wait_heartbeat('ok', timeout=10 * SCALE)
+    other.wait_heartbeat('ok')
     wait_beats(other)
     check_bus(other)
     shut_down(other)
@@ -300,11 +308,11 @@ def test_machine_that_does_not_fit(machine, devices, sentence):
     begin(guest, target)
     assert target.wait_end() == 1
     assert sentence in target.stderr()
-    deadline = time.monotonic() + 60 * SCALE
-    while guest.qmp.execute('query-migrate')['status'] != 'failed':
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    until(lambda: guest.qmp.execute('query-migrate')['status'] == 'failed',
+          'the move has failed')
     guest.wait_heartbeat('ok')
     wait_beats(guest)
     check_bus(guest)
-    shut_down(guest, ['qemu-system-x86_64: Sibling indicated error 1'])
+    # What it tells, or that it has gone.
+    shut_down(guest, 'qemu-system-x86_64: (Sibling indicated error 1|'
+              'Unable to (write to|read from) socket.*|Channel error.*)')

@@ -35,7 +35,7 @@ COMPLAINTS = re.compile(r'hv_.*(error|fail|timeout|warn)|oops:|bug:', re.I)
 
 def settled(machine, before):
     """The census when it agrees with that of before, or at last."""
-    deadline = time.monotonic() + 10 * SCALE
+    deadline = time.monotonic() + 60 * SCALE
     while True:
         now = Census(machine)
         if not now.changes(before) or time.monotonic() > deadline:

@@ -23,7 +23,7 @@ from guestlib.storage import MIB
 from guestlib.storage import image as image_file
 
 PASSED = 0x10 << 1 | 1
-SECONDS = 120 * SCALE
+SECONDS = 300 * SCALE
 # The guest has 128 MiB; the rest is QEMU's own, its translations above all.
 MOST_MEMORY_KIB = 700 * 1024
 TESTDEV = ['-device', 'hyperv-testdev']
