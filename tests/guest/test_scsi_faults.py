@@ -4,16 +4,16 @@
 KVM_VMBUS_STORAGE=full does all of it more often, and on both kernels.
 """
 import os
-import time
 
 import pytest
 
+from guestlib.deadline import SCALE, until
 from guestlib.fio import VERIFY, Fio, load_job, run_fio
-from guestlib.machine import SCALE
 from guestlib.storage import (FULL, GUESTS, GUEST_IDS, MIB, adapter,
                               adapter_on, add_node, check_end, disk,
                               fio_options, guest_digest, host_disks, image,
-                              plugged, shared_guests, unplug, wait_units)
+                              new_disk, plugged, shared_guests, unplug,
+                              wait_units)
 
 ROUNDS = 10 if FULL else 2
 SECTOR = 512
@@ -29,11 +29,9 @@ def guest(request, module_machine):
 
 def wait_work(guest, device, requests, timeout=60 * SCALE):
     """Until the guest has written so often to a device since it is there."""
-    deadline = time.monotonic() + timeout
     stat = f'cat /sys/block/{os.path.basename(device)}/stat'
-    while int(guest.run(stat).split()[4]) < requests:
-        assert time.monotonic() < deadline, 'the guest does no I/O'
-        time.sleep(0.05)
+    until(lambda: int(guest.run(stat).split()[4]) >= requests,
+          'the guest does I/O', timeout, pause=0.05)
 
 
 def errors_at(*places, errno=5, **options):
@@ -133,12 +131,9 @@ def test_stopped_and_let_go(guest, folder):
     guest.qmp.execute('device_add', {
         'driver': 'scsi-hd', 'bus': 's0.0', 'drive': name, 'id': 'd-stuck',
         'werror': 'stop'})
-    deadline = time.monotonic() + 60 * SCALE
-    while not (new := host_disks(guest) - before):
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    disk = new_disk(guest, before)
     start = len(guest.qmp.events)
-    guest.run(f'(sleep 1; dd if=/dev/zero of=/dev/{new.pop()} bs=4k count=1 '
+    guest.run(f'(sleep 1; dd if=/dev/zero of={disk} bs=4k count=1 '
               'oflag=direct; echo $? >/tmp/dd-end) >/dev/null 2>&1 &')
     guest.qmp.wait_event('STOP', 60 * SCALE, start)
     unplug(guest, 'd-stuck')

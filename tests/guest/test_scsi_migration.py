@@ -6,13 +6,12 @@ KVM_VMBUS_STORAGE=full does all of it more often.
 """
 import json
 import subprocess
-import time
 
 import pytest
 
 from guestlib.fio import VERIFY, Fio, load_job
-from guestlib.machine import SCALE
-from guestlib.migration import migrate, receiver, run_job
+from guestlib.deadline import SCALE, until
+from guestlib.migration import migrate, receiver, run_job, wait_status
 from guestlib.paths import program
 from guestlib.storage import (FULL, GUESTS, GUEST_IDS, MIB, adapter,
                               adapter_on, check_end, device, digest, disk,
@@ -26,11 +25,9 @@ BOTH = pytest.mark.parametrize('kernel,cpus,threads', GUESTS, ids=GUEST_IDS)
 
 def wait_more(guest, requests=300, timeout=120 * SCALE):
     """Until it has done that many more requests."""
-    deadline = time.monotonic() + timeout
     begin = adapter(guest)['completed']
-    while adapter(guest)['completed'] < begin + requests:
-        assert time.monotonic() < deadline, 'the guest does no I/O'
-        time.sleep(0.05)
+    until(lambda: adapter(guest)['completed'] >= begin + requests,
+          'the guest does I/O', timeout, pause=0.05)
 
 
 @BOTH
@@ -85,11 +82,8 @@ def test_move_with_waiting_requests(machine, folder, kernel, cpus, threads):
     uri = f'unix:{target.folder}/migration'
     target.qmp.execute('migrate-incoming', {'uri': uri})
     guest.qmp.execute('migrate', {'uri': uri})
-    deadline = time.monotonic() + 120 * SCALE
-    while target.qmp.execute('query-status')['status'] == 'inmigrate':
-        assert time.monotonic() < deadline, guest.qmp.execute('query-migrate')
-        time.sleep(0.05)
-    assert guest.qmp.execute('query-migrate')['status'] == 'completed'
+    wait_status(guest)
+    wait_status(target)
     assert adapter(target)['in-flight'] == waiting
     guest.close()
     target.qmp.execute('cont')
