@@ -7,12 +7,11 @@ import shutil
 import signal
 import subprocess
 import tempfile
-import time
 
 import pytest
 
+from guestlib.deadline import SCALE, until
 from guestlib.libvirt import namespace
-from guestlib.machine import SCALE
 from guestlib.paths import TOP
 
 USAGE = 2
@@ -32,7 +31,7 @@ def command(*arguments):
     ['--frobnicate']], ids=' '.join)
 def test_wrong_usage(arguments):
     done = subprocess.run(command(*arguments), text=True, capture_output=True,
-                          timeout=60)
+                          timeout=60 * SCALE)
     assert done.returncode == USAGE, done.stderr
     assert done.stdout == ''
     assert len(done.stderr.splitlines()) == 1
@@ -56,11 +55,10 @@ class Demo:
         return self.log.read_text(errors='replace')
 
     def wait_for(self, part):
-        deadline = time.monotonic() + 600 * SCALE
-        while part not in self.text():
+        def there():
             assert self.process.poll() is None, self.text()
-            assert time.monotonic() < deadline, self.text()
-            time.sleep(0.1)
+            return part in self.text()
+        until(there, self.text, 600 * SCALE)
 
     def processes(self):
         """Whatever runs with a path in our folder."""
@@ -78,9 +76,11 @@ class Demo:
             code = self.process.wait(timeout * SCALE)
         except subprocess.TimeoutExpired:
             os.killpg(self.process.pid, signal.SIGTERM)
-            self.process.wait(60)
+            self.process.wait(60 * SCALE)
             raise AssertionError(self.text()) from None
-        assert list(self.processes()) == []
+        # One that was killed needs a moment to go.
+        until(lambda: not list(self.processes()),
+              lambda: list(self.processes()), 10 * SCALE)
         assert list(self.folder.iterdir()) == []
         self.folder.rmdir()
         return code
@@ -97,7 +97,7 @@ def demo():
     for one in demos:
         if one.process.poll() is None:
             os.killpg(one.process.pid, signal.SIGTERM)
-            one.process.wait(60)
+            one.process.wait(60 * SCALE)
         one.log.unlink()
         shutil.rmtree(one.folder, ignore_errors=True)
 
@@ -135,30 +135,32 @@ def test_whole_run(demo, kernel, who):
     assert 'guest: powering off from user space' in log
 
 
+def started(demo):
+    one = demo()
+    one.wait_for("Domain 'demo' started")
+    return one
+
+
 def test_interrupted(demo):
     """As by Ctrl-C: all processes of the terminal's job get it."""
-    one = demo()
-    one.wait_for('Domain \'demo\' started')
+    one = started(demo)
     assert list(one.processes())
     os.killpg(one.process.pid, signal.SIGINT)
-    assert one.end(60) == 130, one.text()
+    assert one.end(120) == 130, one.text()
+
+
+def dies(demo, program, who):
+    one = started(demo)
+    for pid, words in one.processes():
+        if program in words.split()[0]:
+            os.kill(pid, signal.SIGKILL)
+    assert one.end(120) == 1
+    assert f'{who} ended while waiting for' in one.text()
 
 
 def test_qemu_dies(demo):
-    one = demo()
-    one.wait_for('Domain \'demo\' started')
-    for pid, words in one.processes():
-        if 'qemu-system' in words.split()[0]:
-            os.kill(pid, signal.SIGKILL)
-    assert one.end(120) == 1
-    assert 'QEMU ended while waiting for' in one.text()
+    dies(demo, 'qemu-system', 'QEMU')
 
 
 def test_daemon_dies(demo):
-    one = demo()
-    one.wait_for('Domain \'demo\' started')
-    for pid, words in one.processes():
-        if 'virtqemud' in words.split()[0]:
-            os.kill(pid, signal.SIGKILL)
-    assert one.end(120) == 1
-    assert "libvirt's daemon ended while waiting for" in one.text()
+    dies(demo, 'virtqemud', "libvirt's daemon")
