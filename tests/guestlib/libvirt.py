@@ -1,14 +1,17 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """A libvirt daemon of a session of its own, and domains for it."""
+import contextlib
 import functools
 import os
 import pathlib
 import shutil
 import subprocess
 import tempfile
-import time
 
-from guestlib.machine import SCALE
+import pytest
+
+from guestlib.deadline import SCALE, until
+from guestlib.machine import Watch
 from guestlib.paths import BUILD, GUEST, program
 
 NOBODY = 65534
@@ -97,11 +100,15 @@ class Session:
                    for key, name in folders.items()}}
 
     def wait(self):
-        deadline = time.monotonic() + 30 * SCALE
-        while self.virsh('uri', check=False).returncode != 0:
+        def serves():
             assert self.daemon.poll() is None, self.output()
-            assert time.monotonic() < deadline, self.output()
-            time.sleep(0.1)
+            return self.virsh('uri', check=False).returncode == 0
+        until(serves, self.output)
+
+    def end_daemon(self, how='terminate'):
+        getattr(self.daemon, how)()
+        # It gives what goes on in it half a minute.
+        self.daemon.wait(120 * SCALE)
 
     def output(self):
         return (self.folder / 'virtqemud.out').read_text(errors='replace')
@@ -117,16 +124,34 @@ class Session:
                                  f'{done.stderr}\n{self.qemu_log()}')
         return done
 
+    def watch(self, *arguments):
+        """A virsh whose lines come in while it runs."""
+        return Watch(['stdbuf', '-oL', *self.command('virsh'), '-q', '-c',
+                      'qemu:///session', *arguments], env=self.environment,
+                     cwd=self.folder, stdin=subprocess.DEVNULL)
+
     def qemu_log(self):
         logs = self.folder.glob('cache/libvirt/qemu/log/*.log')
         return '\n'.join(path.read_text(errors='replace')[-3000:]
                          for path in logs)
 
-    def define(self, xml, check=True):
-        path = self.folder / 'domain.xml'
-        path.write_text(xml)
+    def file(self, name, text):
+        """What libvirt may read."""
+        path = self.folder / name
+        path.write_text(text)
         path.chmod(0o644)
-        return self.virsh('define', '--validate', str(path), check=check)
+        return str(path)
+
+    def keep(self, path):
+        """Give a file to the one whom QEMU runs as."""
+        info = (self.folder / 'data').stat()
+        os.chown(path, info.st_uid, info.st_gid)
+        path.chmod(0o666)
+        return path
+
+    def define(self, xml, check=True):
+        return self.virsh('define', '--validate', self.file('domain.xml', xml),
+                          check=check)
 
     def refusal(self, xml):
         """Why a domain cannot be defined."""
@@ -137,10 +162,23 @@ class Session:
     def close(self):
         for name in self.virsh('list', '--name', check=False).stdout.split():
             self.virsh('destroy', name, check=False)
-        self.daemon.terminate()
-        self.daemon.wait(30)
+        self.end_daemon()
         self.log.close()
         shutil.rmtree(self.folder)
+
+
+@contextlib.contextmanager
+def serving(kind=Session, *arguments):
+    """A session for as long as the block; where there can be none, the test is
+    skipped."""
+    try:
+        one = kind(*arguments)
+    except NoUser as why:
+        pytest.skip(str(why))
+    try:
+        yield one
+    finally:
+        one.close()
 
 
 def domain(devices='<vmbus/>', features='<acpi/>', name='guest',

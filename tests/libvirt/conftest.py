@@ -4,7 +4,7 @@ import pathlib
 
 import pytest
 
-from guestlib.libvirt import NoUser, Session
+from guestlib.libvirt import serving
 
 
 @pytest.hookimpl(tryfirst=True)  # xdist looks at the groups then
@@ -24,9 +24,5 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(scope='module')
 def session():
-    try:
-        one = Session()
-    except NoUser as why:
-        pytest.skip(str(why))
-    yield one
-    one.close()
+    with serving() as one:
+        yield one

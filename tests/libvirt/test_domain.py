@@ -1,15 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Domains with VMBus in a daemon, with our QEMU beneath it."""
-import concurrent.futures
-import json
-import time
 import xml.etree.ElementTree as ET
 
 import pytest
 
-from guestlib import Console, hvctl
+from guestlib import devices, hvctl
+from guestlib.domain import Domain
 from guestlib.libvirt import domain
-from guestlib.machine import SCALE
+from guestlib.stock import image, wait_heartbeat
 from guestlib.vmbus import HEARTBEAT
 
 SERVICES = ['heartbeat', 'shutdown', 'timesync', 'vss', 'kvp', 'filecopy']
@@ -78,127 +76,99 @@ def domain_emulator():
     return ET.fromstring(domain()).find('./devices/emulator').text
 
 
-CONTROLLER = "<controller type='scsi' index='{}' model='vmbus'/>"
-DISK = """<disk type='file' device='disk'>
-  <driver name='qemu' type='raw'/>
-  <source file='{}'/>
-  <target dev='{}' bus='scsi'/>
-</disk>"""
-
-
-def image(session, name):
-    path = session.folder / f'data/{name}'
-    path.write_bytes(bytes(8 << 20))
-    path.chmod(0o666)
-    return path
-
-
 @pytest.fixture(scope='module', params=['6.1', '6.12'])
 def guest(request, session):
-    """A running domain with a disk: its console and a QMP socket."""
-    console = session.folder / f'data/console-{request.param}'
-    qmp = session.folder / f'run/qmp-{request.param}'
+    """A running domain with a disk, and a QMP socket."""
+    one = Domain(session,
+                 console=session.folder / f'data/console-{request.param}',
+                 shell=session.folder / f'run/shell-{request.param}')
+    one.qmp_path = session.folder / f'run/qmp-{request.param}'
     session.define(domain(
-        '<vmbus/>' + CONTROLLER.format(0) +
-        DISK.format(image(session, 'first'), 'sda'),
-        kernel=request.param, console=console, qmp=qmp,
+        '<vmbus/>' + devices.controller(0) +
+        devices.disk(image(session, 'first'), 'sda') +
+        devices.serial(one.console.path, one.shell_path),
+        kernel=request.param, qmp=one.qmp_path,
         initramfs='initramfs-storage'))
-    session.virsh('start', 'guest')
-    one = Console(console, lambda: session.virsh(
-        'domstate', 'guest').stdout.strip() == 'running')
-    one.wait_for('^guest: system up')
-    yield one, qmp
-    session.virsh('destroy', 'guest')
-    assert session.virsh('domstate', 'guest').stdout.strip() == 'shut off'
-    session.virsh('undefine', 'guest')
+    one.virsh('start')
+    one.connect()
+    one.wait_booted()
+    yield one
+    one.virsh('destroy')
+    assert one.state() == 'shut off'
+    one.virsh('undefine')
 
 
-def query(session):
+def query(guest):
     """{QEMU's id: device} of query-vmbus, through libvirt."""
-    answer = json.loads(session.virsh(
-        'qemu-monitor-command', 'guest',
-        '{"execute": "query-vmbus"}').stdout)['return']
-    return {device['id']: device for device in answer['devices']}
+    return {device['id']: device
+            for device in guest.query_vmbus()['devices']}
 
 
-def instance_ids(session):
+def instance_ids(guest):
     """{alias: instance id} of the running domain's XML."""
-    root = ET.fromstring(session.virsh('dumpxml', 'guest').stdout)
     return {device.find('alias').get('name'): address.get('instanceid')
-            for device in root.find('devices')
+            for device in guest.root().find('devices')
             if (address := device.find("address[@type='vmbus']")) is not None}
 
 
 def test_guest_connects(guest):
-    console, _ = guest
-    console.wait_for(r'hv_vmbus: Vmbus version:5\.3')
+    guest.console.wait_for(r'hv_vmbus: Vmbus version:5\.3')
 
 
 def test_heartbeat(guest):
-    _, qmp = guest
-    done = hvctl('heartbeat', qmp=qmp)
+    wait_heartbeat(guest.qmp_path)
+    done = hvctl('heartbeat', qmp=guest.qmp_path)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith('ok')
 
 
-def test_monitor_command_shows_the_services(guest, session):
-    devices = query(session)
-    assert set(devices) >= {f'vmbus0-{name}' for name in SERVICES}
-    assert devices['vmbus0-heartbeat']['class-id'] == HEARTBEAT
+def test_monitor_command_shows_the_services(guest):
+    found = query(guest)
+    assert set(found) >= {f'vmbus0-{name}' for name in SERVICES}
+    assert found['vmbus0-heartbeat']['class-id'] == HEARTBEAT
 
 
-def test_controller_has_the_id_of_the_xml(guest, session):
-    console, _ = guest
-    console.wait_for(r'\[sda\] Attached SCSI disk')
-    assert query(session)['scsi0']['instance-id'] == \
-        instance_ids(session)['scsi0']
+def test_controller_has_the_id_of_the_xml(guest):
+    guest.console.wait_for(r'\[sda\] Attached SCSI disk')
+    assert query(guest)['scsi0']['instance-id'] == \
+        instance_ids(guest)['scsi0']
 
 
-def test_plug_and_unplug(guest, session):
+def test_plug_and_unplug(guest):
     """A controller and a disk on it, while the guest runs."""
-    console, _ = guest
-    for name, xml in (('controller', CONTROLLER.format(1)),
-                      ('disk', DISK.format(image(session, 'second'), 'sdb')
-                       .replace('</disk>', "<address type='drive' "
-                                "controller='1' bus='0' target='0' unit='0'/>"
-                                '</disk>'))):
-        path = session.folder / f'{name}.xml'
-        path.write_text(xml)
-        path.chmod(0o644)
-        session.virsh('attach-device', 'guest', str(path), '--live')
-    assert query(session)['scsi1']['instance-id'] == \
-        instance_ids(session)['scsi1']
-    console.wait_for(r'\[sdb\] Attached SCSI disk')
-    session.virsh('detach-disk', 'guest', 'sdb', '--live')
+    session = guest.session
+    xml = session.file('controller.xml', devices.controller(1))
+    guest.virsh('attach-device', xml, '--live')
+    guest.virsh('attach-device', session.file('disk.xml', devices.disk(
+        image(session, 'second'), 'sdb', 0, controller=1)), '--live')
+    assert query(guest)['scsi1']['instance-id'] == \
+        instance_ids(guest)['scsi1']
+    guest.console.wait_for(r'\[sdb\] Attached SCSI disk')
+    guest.virsh('detach-disk', 'sdb', '--live')
+    guest.console.wait_for(r'\[sdb\] Synchronizing SCSI cache')
     # Linux does not survive the loss of an adapter that it sees disks on.
-    console.wait_for(r'\[sdb\] Synchronizing SCSI cache')
-    time.sleep(1)
-    session.virsh('detach-device', 'guest',
-                  str(session.folder / 'controller.xml'), '--live')
-    deadline = time.monotonic() + 60 * SCALE
-    while 'scsi1' in query(session):
-        assert time.monotonic() < deadline, 'the controller is still there'
-        time.sleep(0.2)
-    assert 'scsi1' not in instance_ids(session)
+    guest.wait(lambda: guest.run('ls /sys/class/scsi_device | wc -l').strip()
+               == '1', 'the guest lets the disk go')
+    guest.wait(lambda: 'sdb' not in guest.virsh('domblklist').stdout,
+               'libvirt lets the disk go')
+    guest.virsh('detach-device', xml, '--live')
+    guest.wait(lambda: 'scsi1' not in query(guest), 'no controller')
+    guest.wait(lambda: 'scsi1' not in instance_ids(guest), 'no scsi1')
 
 
-def test_statistics(guest, session):
+def test_statistics(guest):
     """Those of a disk are there as with any controller."""
-    fields = dict(line.split()[1:3] for line in session.virsh(
-        'domblkstat', 'guest', 'sda').stdout.splitlines() if line.strip())
+    guest.console.wait_for(r'\[sda\] Attached SCSI disk')
+    fields = dict(line.split()[1:3] for line in guest.virsh(
+        'domblkstat', 'sda').stdout.splitlines() if line.strip())
     assert int(fields['rd_req']) > 0
     assert int(fields['rd_bytes']) > 0
-    text = session.virsh('domstats', 'guest', '--block').stdout
+    text = guest.virsh('domstats', '--block').stdout
     assert 'block.0.name=sda' in text
     assert f"block.0.rd.reqs={fields['rd_req']}" in text
 
 
-def test_events_of_the_bus(guest, session):
-    with concurrent.futures.ThreadPoolExecutor() as pool:
-        seen = pool.submit(session.virsh, 'qemu-monitor-event', 'guest',
-                           '--event', 'VMBUS_TIMESYNC_RESPONSE', '--timeout',
-                           str(int(30 * SCALE)))
-        time.sleep(1)
-        session.virsh('qemu-monitor-command', 'guest',
-                      '{"execute": "vmbus-timesync"}')
-        assert '"result":"accepted"' in seen.result().stdout
+def test_events_of_the_bus(guest):
+    with guest.session.watch('qemu-monitor-event', 'guest', '--event',
+                             'VMBUS_TIMESYNC_RESPONSE', '--loop', '--timeout',
+                             '3600') as watch:
+        assert '"result":"accepted"' in guest.hear_vmbus(watch)

@@ -122,7 +122,6 @@ def boot(session, root):
         source = disk.find('source')
         disk.find('driver').set('type', 'raw')
         path = image(session, source.get('file').rsplit('/', 1)[1])
-        path.chmod(0o666)
         source.set('file', str(path))
     devices = root.find('devices')
     devices.remove(devices.find('console'))

@@ -1,37 +1,27 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """hvctl --connect: each of its verbs through libvirt's daemon."""
-import contextlib
 import hashlib
 import json
 import os
 import signal
-import socket
 import subprocess
-import threading
 import time
 
 import pytest
 
-from guestlib import Console, backup
+from guestlib import backup, daemons, devices
 from guestlib.agent import MAC, PREPARE
+from guestlib.deadline import SCALE
+from guestlib.domain import Domain
 from guestlib.libvirt import domain
-from guestlib.machine import BOOTED, SCALE, GuestShell
+from guestlib.machine import Watch
 from guestlib.paths import program
 
 USAGE, UNREACHABLE, NO_VMBUS, NOT_OPEN, REFUSED, TIMEOUT, COMMAND, LOST, \
     NO_KEY, EXISTS = 2, 3, 4, 5, 6, 7, 12, 13, 15, 16
-SERIAL = """<serial type='file'><source path='{console}'/></serial>
-<serial type='unix'><source mode='bind' path='{shell}'/></serial>"""
-DISK = """<disk type='file' device='disk'>
-  <driver name='qemu' type='raw'/>
-  <source file='{disk}'/>
-  <target dev='vda' bus='virtio'/>
-</disk>"""
-VSS = '''mkdir -p /data && mount -t ext4 /dev/vda /data
+WRITER = '''mkdir -p /data && mount -t ext4 /dev/vda /data
 write-sequence /data/log >/tmp/writer.log 2>&1 &
-hv_vss_daemon --no-daemon >/tmp/vss.log 2>&1 &
 '''
-KVP = 'hv_kvp_daemon -n >/tmp/kvp.log 2>&1 &\n'
 # As ssh to another host: bytes pass, and no descriptors.
 RELAY = """#!/usr/bin/python3
 import os, socket, threading
@@ -45,50 +35,17 @@ threading.Thread(target=pump, args=(
     sock.recv, lambda data: os.write(1, data))).start()
 pump(lambda count: os.read(0, count), sock.sendall)
 """
-FCOPY = 'hv_fcopy_daemon -n >/tmp/fcopy.log 2>&1 &\n'
-
-
-class Hvctl:
-    """A running hvctl whose lines come in."""
-
-    def __init__(self, session, arguments):
-        self.process = subprocess.Popen(
-            command(session, *arguments), env=session.environment, text=True,
-            cwd=session.folder, stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE, stdin=subprocess.DEVNULL)
-        self.lines = []
-        self.reader = threading.Thread(target=self.read)
-        self.reader.start()
-
-    def read(self):
-        for line in self.process.stdout:
-            self.lines.append(line.rstrip('\n'))
-
-    def wait_line(self, part, timeout=60 * SCALE):
-        deadline = time.monotonic() + timeout
-        while not any(part in line for line in self.lines):
-            assert self.process.poll() is None, self.process.stderr.read()
-            assert time.monotonic() < deadline, self.lines
-            time.sleep(0.05)
-
-    def end(self, timeout=60 * SCALE):
-        """Its exit code, and what it said on the standard error."""
-        try:
-            code = self.process.wait(timeout)
-        finally:
-            self.close()
-        with self.process.stderr:
-            return code, self.process.stderr.read()
-
-    def close(self):
-        self.process.kill()
-        self.process.wait()
-        self.reader.join()
-        self.process.stdout.close()
 
 
 def command(session, *arguments, uri='qemu:///session'):
     return [*session.user, program('hvctl'), '-c', uri, *map(str, arguments)]
+
+
+def watch(session, *arguments):
+    """Of an hvctl that goes on."""
+    return Watch(command(session, *arguments), env=session.environment,
+                 cwd=session.folder, stderr=subprocess.PIPE,
+                 stdin=subprocess.DEVNULL)
 
 
 def hvctl(session, *arguments, timeout=120, **options):
@@ -106,45 +63,31 @@ def failed(done, code):
     return done.stderr
 
 
-class Guest:
-    """A running domain, and a shell in its guest."""
-
-    def __init__(self, session, kernel, initramfs, devices, start,
-                 name='guest', uuid='9c01'):
-        self.session, self.kernel, self.start = session, kernel, start
-        self.name = name
-        console = session.folder / f'data/console-{name}-{kernel}'
-        shell = session.folder / f'run/{name}-{kernel}'
+class Guest(Domain):
+    def __init__(self, session, kernel, initramfs, xml, start, name='guest',
+                 uuid='9c01'):
+        super().__init__(
+            session, name, session.folder / f'data/console-{name}-{kernel}',
+            session.folder / f'run/{name}-{kernel}')
+        self.kernel, self.start = kernel, start
         session.define(domain(
-            '<vmbus/>' + devices + SERIAL.format(console=console, shell=shell),
+            '<vmbus/>' + xml + devices.serial(self.console.path,
+                                              self.shell_path),
             kernel=kernel, initramfs=initramfs,
             name=name).replace('9c01<', f'{uuid}<'))
-        self.path = shell
-        self.console = Console(console, lambda: self.state() == 'running')
         self.boot()
 
     def boot(self):
         self.virsh('start')
-        sock = socket.socket(socket.AF_UNIX)
-        sock.connect(str(self.path))
-        self.shell = GuestShell(sock)
-        self.wait_booted(0)
+        self.connect()
+        self.wait_booted()
 
-    def wait_booted(self, mark):
-        self.console.wait_for(BOOTED, start=mark)
-        self.shell.wait_ready()
-        self.shell.run(PREPARE + self.start)
-        deadline = time.monotonic() + 60 * SCALE
-        while self.hvctl('heartbeat').returncode != 0 or \
-                'negotiating' in self.hvctl('status').stdout:
-            assert time.monotonic() < deadline, self.hvctl('status').stdout
-            time.sleep(0.2)
-
-    def virsh(self, verb, *arguments, check=True):
-        return self.session.virsh(verb, self.name, *arguments, check=check)
-
-    def state(self):
-        return self.virsh('domstate').stdout.strip()
+    def wait_booted(self, mark=0):
+        super().wait_booted(mark)
+        self.run(PREPARE + self.start)
+        self.wait(lambda: self.hvctl('heartbeat').returncode == 0 and
+                  'negotiating' not in self.hvctl('status').stdout,
+                  'the services are ready')
 
     def hvctl(self, verb, *arguments):
         return hvctl(self.session, verb, self.name, *arguments)
@@ -154,31 +97,8 @@ class Guest:
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
 
-    @contextlib.contextmanager
     def watch(self, verb, *arguments):
-        one = Hvctl(self.session, [verb, self.name, *arguments])
-        try:
-            yield one
-        finally:
-            one.close()
-
-    def records(self):
-        return int(self.shell.run('stat -c %s /data/log'))
-
-    def stands_still(self):
-        before = self.records()
-        time.sleep(1.5)
-        return self.records() == before
-
-    def wait_progress(self):
-        before, deadline = self.records(), time.monotonic() + 30 * SCALE
-        while self.records() == before:
-            assert time.monotonic() < deadline, 'the writer hangs'
-            time.sleep(0.1)
-
-    def end(self):
-        self.virsh('destroy', check=False)
-        self.virsh('undefine')
+        return watch(self.session, verb, self.name, *arguments)
 
 
 @pytest.fixture(scope='module', params=['6.1', '6.12'])
@@ -186,13 +106,10 @@ def guest(request, session):
     """With a disk, something that writes to it, and its daemons."""
     disk = session.folder / f'data/disk-{request.param}'
     backup.make_disk(disk)
-    disk.chmod(0o666)
-    info = (session.folder / 'data').stat()
-    os.chown(disk, info.st_uid, info.st_gid)
+    session.keep(disk)
     one = Guest(session, request.param, 'initramfs-backup',
-                DISK.format(disk=disk) + f"""<interface type='user'>
-                <mac address='{MAC}'/><model type='virtio'/>
-                <rom enabled='no'/></interface>""", VSS + KVP)
+                devices.disk(disk, 'vda') + devices.NIC,
+                WRITER + daemons.VSS + daemons.KVP)
     yield one
     one.end()
 
@@ -201,9 +118,9 @@ def test_status(guest):
     done = guest.hvctl('status')
     assert done.returncode == 0, done.stderr
     assert 'VMBus: version 5.3' in done.stdout
-    devices = {d['id']: d for d in guest.json('status')['devices']}
-    assert devices['vmbus0-heartbeat']['heartbeat']['state'] == 'ok'
-    assert 'vmbus0-filecopy' in devices
+    found = {d['id']: d for d in guest.json('status')['devices']}
+    assert found['vmbus0-heartbeat']['heartbeat']['state'] == 'ok'
+    assert 'vmbus0-filecopy' in found
     by_uuid = hvctl(guest.session, 'status',
                     '5f1a3a52-2d7a-4d4b-8f8e-6a8f1f2d9c01')
     assert by_uuid.returncode == 0, by_uuid.stderr
@@ -229,20 +146,19 @@ def test_watch(guest):
     with guest.watch('heartbeat', '--watch') as watch:
         watch.wait_line('ok')
         guest.virsh('suspend')
-        watch.wait_line('machine stopped')
         watch.wait_line('paused')
+        watch.wait_line('machine stopped')
         guest.virsh('resume')
         watch.wait_line('machine runs')
         watch.wait_line(' ok,')
 
 
 def test_time(guest):
-    guest.shell.run('date -s "$(date -d @$(($(date +%s) - 3600)) '
-                    '"+%Y-%m-%d %H:%M:%S")"')
+    guest.set_back()
     done = guest.hvctl('timesync', '--sync')
     assert done.returncode == 0, done.stderr
     assert done.stdout == "The guest took the host's time.\n"
-    assert abs(int(guest.shell.run('date +%s')) - time.time()) < 5
+    guest.wait_time()
     assert guest.json('timesync')['state'] == 'ready'
 
 
@@ -272,7 +188,7 @@ def test_freeze_and_thaw(guest):
 
 def test_run(guest):
     """The hold is renewed over libvirt, too, and an exit code comes back."""
-    done = guest.hvctl('snapshot-freeze', '--hold', '3', '--run', 'sleep 8')
+    done = guest.hvctl('snapshot-freeze', '--hold', '6', '--run', 'sleep 9')
     assert done.returncode == 0, done.stderr
     guest.wait_progress()
     failed(guest.hvctl('snapshot-freeze', '--run', 'exit 3'), COMMAND)
@@ -283,15 +199,12 @@ def test_run(guest):
 def test_interrupted_run(guest, number):
     """The threads of libvirt's client take no signal from us."""
     mark = guest.session.folder / f'data/began-{number}'
-    one = Hvctl(guest.session, ['snapshot-freeze', 'guest', '--run',
-                                f'touch {mark}; exec sleep 100'])
-    deadline = time.monotonic() + 30 * SCALE
-    while not mark.exists():
-        assert one.process.poll() is None, one.end()
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    one.process.send_signal(number)
-    code, sentence = one.end()
+    with guest.watch('snapshot-freeze', '--run',
+                     f'touch {mark}; exec sleep 100') as one:
+        guest.wait(lambda: mark.exists() or one.process.poll() is not None,
+                   'it runs')
+        one.process.send_signal(number)
+        code, sentence = one.end()
     mark.unlink()
     assert code == COMMAND, sentence
     assert f'by signal {int(number)}' in sentence
@@ -350,50 +263,40 @@ def test_a_daemon_that_hangs(guest):
         guest.virsh('resume')
 
 
-def kill_daemon(session):
-    session.daemon.kill()
-    session.daemon.wait()
-
-
 def test_lost_connection(guest):
     """Whatever waits ends with a sentence; the guest and its freeze go on."""
     session = guest.session
-    guest.shell.run('mv /sbin/poweroff /sbin/poweroff.real; '
-                    'printf "#!/bin/sh\\nexec sleep 1000\\n" >/sbin/poweroff; '
-                    'chmod +x /sbin/poweroff')
-    waiting = [Hvctl(session, arguments) for arguments in (
-        ['heartbeat', 'guest', '--watch'],
-        ['snapshot-freeze', 'guest', '--hold', '6', '--run', 'sleep 1000'])]
-    waiting[0].wait_line('ok')
-    deadline = time.monotonic() + 30 * SCALE
-    while guest.json('vss-status')['state'] != 'frozen':
-        assert time.monotonic() < deadline
-    kill_daemon(session)
-    try:
-        code, sentence = waiting[0].end()
-        assert code == UNREACHABLE, sentence
-        assert 'closed the connection' in sentence
-        code, sentence = waiting[1].end()
-        assert code in (UNREACHABLE, LOST), sentence
-        failed(guest.hvctl('status'), UNREACHABLE)
-    finally:
-        session.start_daemon()
+    guest.run('mv /sbin/poweroff /sbin/poweroff.real; '
+              'printf "#!/bin/sh\\nexec sleep 1000\\n" >/sbin/poweroff; '
+              'chmod +x /sbin/poweroff')
+    with guest.watch('heartbeat', '--watch') as beats, guest.watch(
+            'snapshot-freeze', '--hold', '6', '--run', 'sleep 1000') as freeze:
+        beats.wait_line('ok')
+        guest.wait(lambda: guest.json('vss-status')['state'] == 'frozen',
+                   'it is frozen')
+        session.end_daemon('kill')
+        try:
+            code, sentence = beats.end()
+            assert code == UNREACHABLE, sentence
+            assert 'closed the connection' in sentence
+            code, sentence = freeze.end()
+            assert code in (UNREACHABLE, LOST), sentence
+            failed(guest.hvctl('status'), UNREACHABLE)
+        finally:
+            session.start_daemon()
     assert guest.state() == 'running'
-    time.sleep(7)
     guest.wait_progress()
-    stuck = Hvctl(session, ['shutdown', 'guest', '--wait'])
-    deadline = time.monotonic() + 30 * SCALE
-    while next(d['shutdown']['state'] for d in
-               guest.json('status')['devices'] if 'shutdown' in d) != \
-            'accepted':
-        assert time.monotonic() < deadline
-    kill_daemon(session)
-    try:
-        code, sentence = stuck.end()
-        assert code == UNREACHABLE, sentence
-    finally:
-        session.start_daemon()
-    guest.shell.run('mv /sbin/poweroff.real /sbin/poweroff')
+    with guest.watch('shutdown', '--wait') as stuck:
+        guest.wait(lambda: any(
+            d.get('shutdown', {}).get('state') == 'accepted'
+            for d in guest.json('status')['devices']), 'the guest accepts')
+        session.end_daemon('kill')
+        try:
+            code, sentence = stuck.end()
+            assert code == UNREACHABLE, sentence
+        finally:
+            session.start_daemon()
+    guest.run('mv /sbin/poweroff.real /sbin/poweroff')
 
 
 def test_destroyed_while_waiting(guest):
@@ -425,8 +328,8 @@ def test_reboot_and_shutdown(guest):
 @pytest.fixture(scope='module')
 def copier(session):
     """With the daemon of file copy, and the last kernel that has a driver."""
-    one = Guest(session, '6.1', 'initramfs-daemons', '', KVP + FCOPY,
-                'copier', '9c04')
+    one = Guest(session, '6.1', 'initramfs-daemons', '',
+                daemons.KVP + daemons.FCOPY, 'copier', '9c04')
     yield one
     one.end()
 
@@ -435,13 +338,13 @@ def test_copy(copier):
     data = os.urandom(3 * 1024 * 1024 + 4321)
     path = copier.session.folder / 'file'
     path.write_bytes(data)
-    path.chmod(0o644)
+    copier.session.keep(path)
     digest = hashlib.sha256(data).hexdigest()
     done = copier.hvctl('copy', '--progress', path, '/tmp/file')
     assert done.returncode == 0, done.stderr
     assert done.stdout == f'{len(data)} bytes copied, SHA-256 {digest}\n'
     assert '100%' in done.stderr
-    assert copier.shell.run('sha256sum /tmp/file').split()[0] == digest
+    assert copier.run('sha256sum /tmp/file').split()[0] == digest
     failed(copier.hvctl('copy', path, '/tmp/file'), EXISTS)
 
 

@@ -10,11 +10,10 @@ import time
 
 import pytest
 
-from guestlib import backup
+from guestlib import backup, devices
 from guestlib.fio import VERIFY, Fio, load_job, run_fio
-from guestlib.host import Guest, Host, controller_xml, disk_xml
-from guestlib.libvirt import NoUser
-from guestlib.machine import SCALE
+from guestlib.host import Guest, Host
+from guestlib.libvirt import serving
 from guestlib.storage import MIB, digest, guest_digest, host_disks
 
 CHECKED = {'rw': 'randwrite', 'bs': '16k', 'iodepth': 16, 'size': '8m',
@@ -23,20 +22,16 @@ CHECKED = {'rw': 'randwrite', 'bs': '16k', 'iodepth': 16, 'size': '8m',
 
 @pytest.fixture(scope='module', params=['6.1', '6.12'])
 def guest(request):
-    try:
-        host = Host()
-    except NoUser as why:
-        pytest.skip(str(why))
-    first, second = host.image('first'), host.folder / 'data/second'
-    backup.make_disk(second)
-    one = Guest(host, request.param,
-                disk_xml(first, 'sda', 0, inside="<boot order='1'/>") +
-                disk_xml(host.keep(second), 'sdb', 1))
-    try:
-        yield one.boot_with_writer()
-    finally:
-        one.end()
-        host.close()
+    with serving(Host) as host:
+        first, second = host.image('first'), host.folder / 'data/second'
+        backup.make_disk(second)
+        one = Guest(host, request.param, devices.disk(
+            first, 'sda', 0, inside="<boot order='1'/>") +
+            devices.disk(host.keep(second), 'sdb', 1))
+        try:
+            yield one.boot_with_writer()
+        finally:
+            one.end()
 
 
 def test_boot_order(guest):
@@ -54,9 +49,7 @@ def test_disk_comes_and_goes(guest):
     """One disk is at work all the time; another one comes, goes at work, and
     its place is free again."""
     host = guest.host
-    with guest.busy(guest.disk(0)), host.watch(
-            'event', guest.name, '--event', 'device-removed', '--loop',
-            '--timeout', '600') as events:
+    with guest.busy(guest.disk(0)), guest.events() as events:
         path, before = host.image('plugged'), host_disks(guest)
         guest.virsh('attach-disk', path, 'sdc', '--targetbus', 'scsi',
                     '--sourcetype', 'file', '--subdriver', 'raw',
@@ -72,15 +65,15 @@ def test_disk_comes_and_goes(guest):
                       if d.find('target').get('dev') == 'sdc']
         assert (address.get('controller'), address.get('unit')) == ('0', '2')
         guest.virsh('detach-disk', 'sdc', '--live')
-        events.wait_line('scsi0-0-0-2')
+        events.wait_line("'device-removed' for domain 'guest': scsi0-0-0-2")
         guest.wait_unplugged('sdc')
         guest.wait_gone(disk)
         assert at_work.wait() != 0
         for _ in range(2):
             again, before = host.image('again'), host_disks(guest)
-            xml = host.file('disk.xml', disk_xml(again, 'sdc', 2))
+            xml = host.file('disk.xml', devices.disk(again, 'sdc', 2))
             guest.virsh('attach-device', xml, '--live')
-            taken = host.file('taken.xml', disk_xml(path, 'sdx', 2))
+            taken = host.file('taken.xml', devices.disk(path, 'sdx', 2))
             assert 'already contains a disk with that address' in \
                 guest.fails('attach-device', taken, '--live')
             disk = guest.wait_disk(before)
@@ -96,7 +89,7 @@ def test_disk_comes_and_goes(guest):
 def test_controller_comes_and_goes(guest):
     """With its disk, live and in the definition; not while it has the disk."""
     host = guest.host
-    xml = host.file('controller.xml', controller_xml(
+    xml = host.file('controller.xml', devices.controller(
         1, "<driver iothread='1'/>"))
     with guest.busy(guest.disk(0)):
         guest.virsh('attach-device', xml, '--live', '--config')
@@ -143,7 +136,7 @@ def test_controller_comes_and_goes(guest):
 def go_on(guest, before):
     """After it was saved: the same guest, at work, with the right time."""
     guest.connect()
-    guest.wait(lambda: guest.behind() < 2.5, 'the time is right', 10 * SCALE)
+    guest.wait_time()
     guest.wait_healthy()
     guest.wait_more()
     guest.wait_progress()
@@ -190,7 +183,7 @@ def test_daemon_restarts(guest):
     before = guest.life()
     with guest.busy(guest.disk(0)):
         guest.virsh('domfsfreeze')
-        host.kill_daemon()
+        host.end_daemon('kill')
         host.start_daemon()
         assert guest.state() == 'running'
         guest.wait_healthy()
@@ -204,7 +197,7 @@ def test_daemon_restarts(guest):
         # In order this time, and while a disk is to go.
         disk = guest.wait_disk(disks)
         run_fio(guest, {'checked': {'filename': disk, **CHECKED}}, 'checked')
-        host.stop_daemon()
+        host.end_daemon()
         host.start_daemon()
         assert 'sdc' in guest.targets()
         guest.virsh('detach-disk', 'sdc', '--live')
@@ -216,13 +209,8 @@ def test_daemon_restarts(guest):
 
 def test_events_and_end(guest):
     """Of the heartbeat, of the agent, and the answer to a shutdown."""
-    host = guest.host
     driver = '/sys/bus/vmbus/drivers/hv_utils'
-    with host.watch('qemu-monitor-event', guest.name, '--event', '^VMBUS_',
-                    '--regex', '--loop', '--timeout', '600') as monitor, \
-            host.watch('event', guest.name, '--event', 'agent-lifecycle',
-                       '--loop', '--timeout', '600') as agent:
-        time.sleep(1)
+    with guest.vmbus_events() as monitor, guest.events() as agent:
         names = guest.run(f'cd {driver} && ls -d *-*-*-*').split()
         for way, state, connection in (
                 ('unbind', 'no-contact', 'disconnected'),

@@ -10,10 +10,10 @@ import subprocess
 
 import pytest
 
-from guestlib import backup
-from guestlib.host import Guest, Host, controller_xml, disk_xml
-from guestlib.libvirt import NoUser
-from guestlib.machine import SCALE
+from guestlib import backup, devices
+from guestlib.deadline import SCALE
+from guestlib.host import Guest, Host
+from guestlib.libvirt import serving
 from guestlib.paths import program
 from guestlib.storage import digest, guest_digest, host_disks
 
@@ -23,21 +23,16 @@ ANOTHER = '0b5f0f2e-4f57-4f4b-8f4b-64f1a4a3b0c1'
 @pytest.fixture(scope='module', params=['6.1', '6.12'])
 def pair(request):
     """The guest, and both hosts; it is on the first one."""
-    try:
-        hosts = [Host(), Host()]
-    except NoUser as why:
-        pytest.skip(str(why))
-    first, second = hosts[0].image('first'), hosts[0].folder / 'data/second'
-    backup.make_disk(second)
-    guest = Guest(hosts[0], request.param, disk_xml(first, 'sda', 0) +
-                  disk_xml(hosts[0].keep(second), 'sdb', 1))
-    try:
-        guest.boot_with_writer()
-        yield guest, hosts
-    finally:
-        guest.end()
-        for host in hosts:
-            host.close()
+    with serving(Host) as home, serving(Host) as there:
+        first, second = home.image('first'), home.folder / 'data/second'
+        backup.make_disk(second)
+        guest = Guest(home, request.param, devices.disk(first, 'sda', 0) +
+                      devices.disk(home.keep(second), 'sdb', 1))
+        try:
+            guest.boot_with_writer()
+            yield guest, [home, there]
+        finally:
+            guest.end()
 
 
 def other(guest, hosts):
@@ -61,7 +56,7 @@ def without_vmbus(host):
     text, count = re.subn(r" *<flag name='query-vmbus'/>\n", '',
                           cache.read_text())
     assert count == 1
-    host.stop_daemon()
+    host.end_daemon()
     cache.write_text(text)
     host.start_daemon()
     return path
@@ -99,8 +94,8 @@ def test_moves(pair):
     guest, hosts = pair
     home, to = hosts
     before = host_disks(guest)
-    guest.virsh('attach-device', home.file('controller.xml', controller_xml(
-        1)), '--live')
+    guest.virsh('attach-device', home.file(
+        'controller.xml', devices.controller(1)), '--live')
     guest.virsh('attach-disk', home.image('third'), 'sdc', '--targetbus',
                 'scsi', '--address', 'scsi:1.0.3', '--live')
     disk = guest.wait_disk(before)
@@ -124,7 +119,7 @@ def test_moves(pair):
 
 
 def check_arrival(guest, life):
-    guest.wait(lambda: guest.behind() < 2.5, 'the time is right', 10 * SCALE)
+    guest.wait_time()
     guest.wait_healthy()
     guest.wait_more()
     guest.wait_progress()

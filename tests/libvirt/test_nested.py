@@ -4,16 +4,17 @@ import re
 
 import pytest
 
+from guestlib import devices
 from guestlib.libvirt import domain
 
-CONTROLLER = "<controller type='scsi' index='0' model='vmbus'/>"
+CONTROLLER = devices.controller(0)
 TAINT = 'storage on VMBus, which a guest with a hypervisor of its own loses'
 
 
-def machine(devices, cpu):
+def machine(xml, cpu):
     """Without a kernel: it ends in its firmware.  The processor "maximum"
     has SVM, also under TCG."""
-    xml = re.sub('<(kernel|initrd|cmdline)>.*', '', domain(devices))
+    xml = re.sub('<(kernel|initrd|cmdline)>.*', '', domain(xml))
     assert "<cpu mode='maximum'/>" in xml
     return xml.replace("<cpu mode='maximum'/>", cpu)
 
@@ -53,8 +54,6 @@ def test_one_of_them(session, start, devices, cpu):
 @pytest.mark.parametrize('cpu, warns', [(MAXIMUM, True), (NO_SVM, False)])
 def test_storage_is_plugged_in(session, start, cpu, warns):
     start(machine('<vmbus/>', cpu))
-    path = session.folder / 'controller.xml'
-    path.write_text(CONTROLLER)
-    path.chmod(0o644)
-    session.virsh('attach-device', 'guest', str(path), '--live')
+    session.virsh('attach-device', 'guest',
+                  session.file('controller.xml', CONTROLLER), '--live')
     assert (TAINT in messages(session)) == warns

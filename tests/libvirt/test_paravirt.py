@@ -3,20 +3,21 @@
 
 The guests that boot Linux here do nothing when the power button is pressed.
 """
-import concurrent.futures
 import re
 import time
 
 import pytest
 
-from guestlib import Console, testguest
+from guestlib import testguest
+from guestlib.deadline import until
+from guestlib.domain import AGENT, Domain
 from guestlib.libvirt import domain
-from guestlib.machine import BOOTED, SCALE
+from guestlib.machine import BOOTED
 
 NOT_OPEN = 'The guest has not opened the shutdown service.'
-AGENT_IN_THE_GUEST = """<controller type='virtio-serial'/>
+AGENT_IN_THE_GUEST = f"""<controller type='virtio-serial'/>
 <channel type='unix'>
-  <target type='virtio' name='org.qemu.guest_agent.0'/>
+  <target type='virtio' name='{AGENT}'/>
 </channel>"""
 
 
@@ -25,38 +26,18 @@ def without_kernel(xml):
     return re.sub('<(kernel|initrd|cmdline)>.*', '', xml)
 
 
-class Domain:
+class Guest(Domain):
     def __init__(self, session, xml, console=None):
-        self.session = session
+        super().__init__(session, console=console)
         session.define(xml)
         self.virsh('start')
-        self.console = console and \
-            Console(console, lambda: self.state() == 'running')
-
-    def virsh(self, command, *arguments, check=True):
-        return self.session.virsh(command, 'guest', *arguments, check=check)
-
-    def fails(self, command, *arguments):
-        done = self.virsh(command, *arguments, check=False)
-        assert done.returncode != 0, done.stdout
-        return done.stderr
-
-    def state(self):
-        return self.virsh('domstate').stdout.strip()
 
     def wait_service(self, start=0):
         """Until Linux runs and its shutdown service listens."""
         self.console.wait_for(BOOTED, start=start)
-        deadline = time.monotonic() + 60 * SCALE
-        while '"state":"ready"' not in re.sub(r'\s', '', self.shutdown_info()):
-            assert time.monotonic() < deadline, self.shutdown_info()
-            time.sleep(0.2)
-
-    def shutdown_info(self):
-        text = self.virsh('qemu-monitor-command',
-                          '{"execute": "query-vmbus"}').stdout
-        found = re.search(r'"shutdown":(\{[^}]*\})', text)
-        return found.group(1) if found else ''
+        self.wait(lambda: any(d.get('shutdown', {}).get('state') == 'ready'
+                              for d in self.query_vmbus()['devices']),
+                  'the service is ready')
 
     def restarts(self, *command):
         mark = self.console.mark()
@@ -67,10 +48,7 @@ class Domain:
     def goes_off(self, *command):
         mark = self.console.mark()
         self.virsh(*command)
-        deadline = time.monotonic() + 60 * SCALE
-        while self.state() != 'shut off':
-            assert time.monotonic() < deadline, self.console.tail()
-            time.sleep(0.2)
+        self.wait_state('shut off')
         assert 'guest: ' in self.console.text()[mark:]
 
 
@@ -78,7 +56,7 @@ class Domain:
 def start(session):
     """start(xml) defines a domain and starts it; undone after."""
     def do(xml, console=None):
-        return Domain(session, xml, console)
+        return Guest(session, xml, console)
     yield do
     session.virsh('destroy', 'guest', check=False)
     session.virsh('undefine', 'guest', check=False)
@@ -152,13 +130,9 @@ def test_guest_that_did_not_open_the_service(start):
 @pytest.mark.parametrize('command', ['shutdown', 'reboot'])
 def test_power_button_comes_after_it(start, session, command, modes):
     guest = start(without_kernel(domain()))
-    with concurrent.futures.ThreadPoolExecutor() as pool:
-        pressed = pool.submit(session.virsh, 'qemu-monitor-event', 'guest',
-                              '--event', 'POWERDOWN', '--timeout',
-                              str(int(30 * SCALE)))
-        time.sleep(1)
-        guest.virsh(command, *modes)
-        assert 'event POWERDOWN' in pressed.result().stdout
+    with session.watch('qemu-monitor-event', 'guest', '--event', 'POWERDOWN',
+                       '--loop', '--timeout', '3600') as watch:
+        watch.hear(lambda: guest.virsh(command, *modes), 'event POWERDOWN')
 
 
 REFUSALS = [
@@ -175,10 +149,11 @@ def test_refusals(start, session):
     xml = re.sub('<kernel>.*', f'<kernel>{testguest.build()}</kernel>', xml)
     xml = re.sub('<cmdline>.*', '<cmdline>shutdown</cmdline>', xml)
     guest = start(xml)
-    deadline = time.monotonic() + 60 * SCALE
+
+    def told(command):
+        text = guest.fails(command, '--mode', 'paravirt')
+        return NOT_OPEN not in text and text
+
     for command, sentence in REFUSALS:
-        while NOT_OPEN in (told := guest.fails(command, '--mode', 'paravirt')):
-            assert time.monotonic() < deadline
-            time.sleep(0.2)
-        assert sentence in told
+        assert sentence in until(lambda: told(command), 'it is open')
     guest.virsh('reboot', '--mode', 'paravirt')

@@ -5,19 +5,19 @@ and verifies, and what else virsh does to disks.
 The tests of a kernel share one guest and follow each other.
 """
 import subprocess
+import time
 
 import pytest
 
-from guestlib import backup
+from guestlib import backup, devices
+from guestlib.deadline import SCALE
 from guestlib.fio import run_fio
-from guestlib.host import THREADS, Guest, Host, disk_xml
-from guestlib.libvirt import NoUser
-from guestlib.machine import SCALE
+from guestlib.host import THREADS, Guest, Host
+from guestlib.libvirt import serving
 from guestlib.paths import program
 from guestlib.storage import (ADAPTER, MIB, device, digest, fio_options,
                               guest_digest, node, units, wait_units)
 
-CD = disk_xml('{}', 'sdd', 3, device='cdrom', inside='<readonly/>')
 # xfs and what writes to it, beside ext4 on sdb.
 START = '''
 set -e
@@ -31,26 +31,24 @@ until [ -s /xfs/log ]; do sleep 0.1; done
 
 @pytest.fixture(scope='module', params=['6.1', '6.12'])
 def guest(request):
-    try:
-        host = Host()
-    except NoUser as why:
-        pytest.skip(str(why))
-    backup.make_image(host.folder / 'data/second')
-    cd = host.image('cd', 2 * MIB)
-    cd.write_bytes(b'one' * (2 * MIB // 3))
-    devices = ''.join([
-        disk_xml(host.image('first', kind='qcow2'), 'sda', 0, 'qcow2'),
-        disk_xml(host.keep(host.folder / 'data/second'), 'sdb', 1, 'qcow2'),
-        disk_xml(host.image('third', 320 * MIB, 'qcow2'), 'sdc', 2, 'qcow2'),
-        CD.format(cd)])
-    one = Guest(host, request.param, devices)
-    try:
-        one.boot_with_writer()
-        one.run(START.format(one.disk(2)))
-        yield one
-    finally:
-        one.end()
-        host.close()
+    with serving(Host) as host:
+        backup.make_image(host.folder / 'data/second')
+        cd = host.image('cd', 2 * MIB)
+        cd.write_bytes(b'one' * (2 * MIB // 3))
+        one = Guest(host, request.param, ''.join([
+            devices.disk(host.image('first', kind='qcow2'), 'sda', 0, 'qcow2'),
+            devices.disk(host.keep(host.folder / 'data/second'), 'sdb', 1,
+                         'qcow2'),
+            devices.disk(host.image('third', 320 * MIB, 'qcow2'), 'sdc', 2,
+                         'qcow2'),
+            devices.disk(cd, 'sdd', 3, device='cdrom',
+                         inside='<readonly/>')]))
+        try:
+            one.boot_with_writer()
+            one.run(START.format(one.disk(2)))
+            yield one
+        finally:
+            one.end()
 
 
 def qemu_img(*arguments):
@@ -150,8 +148,7 @@ def test_snapshot_with_memory(guest):
         for _ in range(2):
             guest.virsh('snapshot-revert', 'memory')
             guest.connect()
-            guest.wait(lambda: guest.behind() < 2.5, 'the time is right',
-                       10 * SCALE)
+            guest.wait_time()
             guest.run('[ -e /tmp/before -a ! -e /tmp/after -a '
                       '! -e /data/after ]')
             guest.wait_healthy()
@@ -234,11 +231,11 @@ def test_statistics_and_limits(guest):
         guest.virsh('blkdeviotune', 'sda', '--total-iops-sec', 20, '--live')
         rates(guest)
         guest.run('sleep 1')
-        before = rates(guest)
+        start, before = time.monotonic(), rates(guest)
         guest.run('sleep 4')
-        after = rates(guest)
+        after, took = rates(guest), time.monotonic() - start
         done = sum(after[n] - before[n] for n in ('wr_req', 'rd_req'))
-        assert 20 <= done <= 200, done
+        assert 20 <= done <= 45 * took, (done, took)
         guest.virsh('blkdeviotune', 'sda', '--total-iops-sec', 0, '--live')
         guest.wait_more()
     guest.check_adapter()
@@ -274,7 +271,7 @@ def test_media(guest):
         guest.virsh('change-media', 'sdd', two, '--update', '--live')
         guest.wait(lambda: first_bytes(guest) == 'two', 'the other CD')
         guest.virsh('change-media', 'sdd', '--eject', '--live')
-        assert first_bytes(guest) == ''
+        guest.wait(lambda: first_bytes(guest) == '', 'no CD')
         guest.virsh('change-media', 'sdd', host.folder / 'data/cd',
                     '--insert', '--live')
         guest.wait(lambda: first_bytes(guest) == 'one', 'the first CD')

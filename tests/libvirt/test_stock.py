@@ -9,10 +9,12 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from guestlib.agent import MAC, PREPARE
-from guestlib.libvirt import domain
-from guestlib.stock import Guest, StockSession, convert, image, wait_heartbeat, \
-    why_not
+from guestlib import daemons, devices
+from guestlib.agent import PREPARE
+from guestlib.domain import AGENT
+from guestlib.libvirt import domain, serving
+from guestlib.stock import (Guest, StockSession, convert, image,
+                            wait_heartbeat, why_not)
 
 VERSIONS = {'bookworm': '9.0.0', 'trixie': '11.3.0'}
 QEMU = '{http://libvirt.org/schemas/domain/qemu/1.0}'
@@ -23,31 +25,15 @@ DEVICES = """<vmbus><service name='vss' state='on' hold='40'/></vmbus>
   <driver queues='2' iothread='1'/>
   <address type='vmbus' instanceid='c4ae5bd1-dbf0-4b61-a9d3-2a48ab6b0b77'/>
 </controller>
-<disk type='file' device='disk'>
-  <driver name='qemu' type='raw'/>
-  <source file='{disk}'/>
-  <target dev='sda' bus='scsi'/>
-</disk>
-<interface type='user'>
-  <mac address='{MAC}'/>
-  <model type='virtio'/>
-  <rom enabled='no'/>
-</interface>
-<rng model='virtio'><backend model='random'>/dev/urandom</backend></rng>
-<serial type='file'><source path='{console}'/></serial>
-<serial type='unix'><source mode='bind' path='{shell}'/></serial>"""
-START = '''
-hv_vss_daemon --no-daemon >/tmp/vss.log 2>&1 &
-hv_kvp_daemon -n >/tmp/kvp.log 2>&1 &
-'''
+<rng model='virtio'><backend model='random'>/dev/urandom</backend></rng>"""
 
 
 def native(session, **options):
     """The XML of a domain as a libvirt with VMBus takes it."""
-    xml = domain(DEVICES.format(
-        disk=session.folder / 'data/first', MAC=MAC,
-        console=session.folder / 'data/console',
-        shell=session.folder / 'run/shell'), **options)
+    xml = domain(
+        DEVICES + devices.disk(session.folder / 'data/first', 'sda') +
+        devices.NIC + devices.serial(session.folder / 'data/console',
+                                     session.folder / 'run/shell'), **options)
     return xml.replace('<vcpu>', '<iothreads>1</iothreads><vcpu>')
 
 
@@ -56,9 +42,8 @@ def stock(request):
     reason = why_not(request.param)
     if reason:
         pytest.skip(reason)
-    one = StockSession(request.param)
-    yield one
-    one.close()
+    with serving(StockSession, request.param) as one:
+        yield one
 
 
 @pytest.fixture
@@ -114,7 +99,7 @@ def test_machine_is_the_same(stock, session, define):
     "<vmbus/><channel type='spicevmc'><target type='virtio'/></channel>"
     "<graphics type='spice'/>",
     "<vmbus/><channel type='unix'><target type='virtio' "
-    "name='org.qemu.guest_agent.0'/></channel>", None])
+    f"name='{AGENT}'/></channel>", None])
 def test_way_back(stock, session, define, devices):
     """A domain that went through Debian's libvirt and back."""
     xml = domain(devices) if devices else native(stock)
@@ -139,7 +124,7 @@ def guest(request, stock):
                          stock.folder))
     try:
         one = Guest(stock)
-        one.run(PREPARE + START)
+        one.run(PREPARE + daemons.VSS + daemons.KVP)
         yield one
     finally:
         stock.virsh('destroy', 'guest', check=False)
@@ -151,10 +136,10 @@ def test_heartbeat(guest):
 
 
 def test_devices_are_on_vmbus(guest):
-    devices = guest.monitor('query-vmbus')['devices']
-    vss = next(d['qom-path'] for d in devices if d['driver'] == 'hv-vss')
-    assert guest.monitor('qom-get', path=vss, property='freeze-limit') == 40
-    assert sorted(device['driver'] for device in devices) == sorted(
+    found = guest.query_vmbus()['devices']
+    vss = next(d['qom-path'] for d in found if d['driver'] == 'hv-vss')
+    assert guest.qmp('qom-get', path=vss, property='freeze-limit') == 40
+    assert sorted(device['driver'] for device in found) == sorted(
         ['hv-heartbeat', 'hv-shutdown', 'hv-timesync', 'hv-vss', 'hv-kvp',
          'hv-fcopy', 'hv-scsi', 'hv-scsi'])
     # Those of the interface and of the random numbers.
@@ -170,19 +155,11 @@ def test_disk(guest):
     assert path.read_bytes()[4096 * 512:].startswith(b'written by the guest')
 
 
-DISK = """<disk type='file' device='disk'>
-  <driver name='qemu' type='raw'/>
-  <source file='{}'/>
-  <target dev='sdb' bus='scsi'/>
-  <address type='drive' controller='1' bus='0' target='0' unit='3'/>
-</disk>"""
-
-
 def test_plug_and_unplug(guest):
-    path = guest.session.folder / 'disk.xml'
-    path.write_text(DISK.format(image(guest.session, 'second',
-                                      CONTENT[::-1])))
-    guest.virsh('attach-device', str(path), '--live')
+    session = guest.session
+    guest.virsh('attach-device', session.file('disk.xml', devices.disk(
+        image(session, 'second', CONTENT[::-1]), 'sdb', 3, controller=1)),
+        '--live')
     guest.console.wait_for(r'\[sdb\] Attached SCSI disk')
     assert guest.run('head -c 1048576 /dev/sdb | sha256sum').split()[0] == \
         hashlib.sha256(CONTENT[::-1]).hexdigest()
@@ -211,10 +188,9 @@ def test_agent(guest):
 
 
 def test_time(guest):
-    guest.run('date -s "$(date -d @$(($(date +%s) - 3600)) '
-              '"+%Y-%m-%d %H:%M:%S")"')
+    guest.set_back()
     guest.virsh('domtime', '--now')
-    assert abs(time.time() - int(guest.run('date +%s'))) < 5
+    guest.wait_time()
 
 
 def test_freeze_and_thaw(guest):
@@ -235,7 +211,7 @@ def test_freeze_and_thaw(guest):
 def test_save_and_restore(guest):
     mark = guest.run('echo here >/tmp/mark && cat /tmp/mark')
     path = guest.session.folder / 'data/saved'
-    guest.sock.close()
+    guest.close()
     guest.virsh('save', str(path))
     assert guest.state() == 'shut off'
     guest.session.virsh('restore', str(path))
@@ -247,4 +223,4 @@ def test_save_and_restore(guest):
 
 def test_shutdown(guest):
     guest.virsh('shutdown', '--mode', 'agent')
-    guest.wait(lambda: guest.state() == 'shut off', 'the guest is still on')
+    guest.wait_state('shut off')

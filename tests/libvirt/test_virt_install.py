@@ -7,7 +7,7 @@ import xml.etree.ElementTree as ET
 import pytest
 
 from guestlib import BIN, GUEST, Console, program
-from guestlib.libvirt import NoUser, Session
+from guestlib.libvirt import Session, serving
 from guestlib.machine import BOOTED, SCALE
 from guestlib.paths import TOP
 from guestlib.stock import enter, image, wait_heartbeat, why_not
@@ -28,12 +28,8 @@ def session():
     reason = why_not('virt-install')
     if reason:
         pytest.skip(reason)
-    try:
-        one = OurSession()
-    except NoUser as why:
-        pytest.skip(str(why))
-    yield one
-    one.close()
+    with serving(OurSession) as one:
+        yield one
 
 
 def documented():
@@ -62,7 +58,7 @@ def virt_install(session, *options):
                      'kernel_args=console=ttyS0 panic=-1', *options]
     return subprocess.run(command, env=session.environment, text=True,
                           cwd=session.folder, capture_output=True,
-                          timeout=120 * SCALE, stdin=subprocess.DEVNULL)
+                          timeout=240 * SCALE, stdin=subprocess.DEVNULL)
 
 
 def disk_on_vmbus(path):
@@ -80,7 +76,6 @@ def installed(session):
     console = session.folder / 'data/installed'
     qmp = session.folder / 'run/installed-qmp'
     disk = image(session, 'installed-disk')
-    disk.chmod(0o666)
     options = [word for path in documented() for word in ('--xml', path)]
     done = virt_install(
         session, '--serial', f'file,path={console}',
