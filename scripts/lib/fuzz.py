@@ -27,10 +27,16 @@ FUZZ = TOP / 'tests/fuzz'
 MAX_LEN = 768  # bytes of an input; enough for some 100 steps
 SEED_BYTES = 8192  # of a target's seeds in the tree
 FOLDERS = ('qemu/bus', 'qemu/devices', 'kvm')
+# Targets that are a whole QEMU: their program, which scripts/lib/qemu.sh
+# builds, and how its sources are named here.  To look for lost memory after
+# each input would take most of the time: it is done once, at the end.
+IN_QEMU = {'scsi': TOP / 'build/bin-fuzz/fuzz-scsi'}
+PLACES = {'hw/vmbus/devices/': 'qemu/devices/',
+          'hw/vmbus/machine/': 'qemu/machine/'}
 # Beyond these something is unbounded.
 LIMITS = ('-timeout=20', '-rss_limit_mb=1500', '-malloc_limit_mb=64')
 ENV = dict(os.environ, ASAN_OPTIONS='detect_leaks=1',
-           UBSAN_OPTIONS='print_stacktrace=1', G_SLICE='always-malloc')
+           UBSAN_OPTIONS='print_stacktrace=1:halt_on_error=1', G_SLICE='always-malloc')
 
 
 def read_seeds(target):
@@ -53,7 +59,11 @@ def folders(build, target):
 
 
 def fuzzer(build, target):
-    return build / 'tests/fuzz' / f'fuzz-{target}'
+    return IN_QEMU.get(target, build / 'tests/fuzz' / f'fuzz-{target}')
+
+
+def limits(target):
+    return (*LIMITS, '-detect_leaks=0') if target in IN_QEMU else LIMITS
 
 
 def fuzz(build, target, seconds, seed):
@@ -65,7 +75,7 @@ def fuzz(build, target, seconds, seed):
     before = set(findings.iterdir())
     command = ['nice', fuzzer(build, target), f'-max_total_time={seconds}',
                f'-seed={seed}', f'-max_len={MAX_LEN}', '-len_control=20',
-               '-print_final_stats=1', *LIMITS,
+               '-print_final_stats=1', *limits(target),
                f'-artifact_prefix={findings}/', *folders(build, target)]
     with log.open('wb') as out:
         process = subprocess.Popen(command, stdout=out, stderr=out, env=ENV)
@@ -125,7 +135,7 @@ def seeds(args):
     for target in args.target:
         with tempfile.TemporaryDirectory() as merged:
             subprocess.run([fuzzer(args.build, target), '-merge=1',
-                            '-use_counters=0', merged,
+                            '-use_counters=0', *limits(target), merged,
                             *folders(args.build, target)],
                            env=ENV, check=True, stderr=subprocess.DEVNULL)
             found = sorted((path.read_bytes()
@@ -183,8 +193,48 @@ def add_up(files, prefix):
     return (sum(pair[0] for pair in found), sum(pair[1] for pair in found))
 
 
+def reached(args, target, paths):
+    """{file: functions reached, all of them, edges reached, all of them}."""
+    out = subprocess.run([fuzzer(args.build, target), '-runs=0',
+                          '-print_coverage=1', *limits(target), *paths],
+                         env=ENV, check=True, stdout=subprocess.DEVNULL,
+                         stderr=subprocess.PIPE, text=True, errors='replace')
+    counts = {}
+    for without, done, total, path in re.findall(
+            r'(UN)?COVERED_FUNC: hits: \d+ edges: (\d+)/(\d+) \S+ '
+            r'(\S+?\.c):\d+$', out.stderr, re.MULTILINE):
+        path = path.rpartition('/source/')[2]
+        for theirs, ours in PLACES.items():
+            if path.startswith(theirs):
+                path = ours + path[len(theirs):]
+        counts.setdefault(path, [0, 0, 0, 0])
+        for i, number in enumerate((not without, 1, int(done), int(total))):
+            counts[path][i] += number
+    return counts
+
+
+def coverage_in_qemu(args, target):
+    """QEMU is built once, and not for lines."""
+    paths = folders(args.build.parent / 'fuzz', target)
+    small = reached(args, target, paths[1:])
+    large = reached(args, target, paths)
+    print('| functions and edges of | by the seeds in the tree '
+          '| by all inputs kept |')
+    print('| --- | --- | --- |')
+    for path, counts in sorted(large.items()):
+        print(f'| {path} | ' + ' | '.join(
+            f'{percent(pairs[:2])}, {percent(pairs[2:])}'
+            for pairs in (small.get(path, [0, counts[1], 0, counts[3]]),
+                          counts)) + ' |')
+
+
 def coverage(args):
     """Lines that the inputs of the tree run, and with the working corpus."""
+    for target in set(args.target) & set(IN_QEMU):
+        coverage_in_qemu(args, target)
+        args.target.remove(target)
+    if not args.target:
+        return
     profiles = args.build / 'profiles'
     profiles.mkdir(exist_ok=True)
     columns, small, large = [], [], []

@@ -20,6 +20,8 @@ FUZZ_PACKAGES=(
     clang libclang-rt-dev llvm
     gcc libc6-dev ninja-build meson pkg-config python3 libglib2.0-dev
     libjson-glib-dev
+    # for QEMU
+    patch python3-venv xz-utils zlib1g-dev
 )
 
 # What libvirt needs beside, and nothing else does.

@@ -21,6 +21,7 @@ qemu_programs() { # FLAVOUR
     if [[ $1 == asan ]]; then
         printf 'tests/vmbus/%s\n' test-agent test-agent-commands \
             test-agent-kvp test-agent-noise
+        echo replay-scsi
     else
         echo qemu-img
     fi

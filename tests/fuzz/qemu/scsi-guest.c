@@ -188,8 +188,10 @@ static uint64_t choose_page(FuzzInput *in, uint64_t next)
     uint8_t how = fuzz_u8(in);
     uint64_t page;
 
-    if (how < 0xe0) {
+    if (how < 0xd4) {
         page = next;
+    } else if (how < 0xe4) { /* nearly its neighbour */
+        page = next + how % 4;
     } else if (how < 0xf4) {
         page = FUZZ_AREA_GFN + fuzz_below(in, FUZZ_AREA);
     } else if (how < 0xfc) {
@@ -432,9 +434,11 @@ static void compare_blocks(ScsiGuest *g, const ScsiRequest *req, uint32_t len)
 
     if (req->lun >= FUZZ_LUNS ||
         req->block_size != fuzz_machine_block_size(req->lun) ||
-        !(req->data_in ? scsi_is_read(req->cdb) : scsi_is_write(req->cdb))) {
+        (!scsi_is_read(req->cdb) && !scsi_is_write(req->cdb))) {
         return;
     }
+    fuzz_require(!len || req->data_in == scsi_is_read(req->cdb),
+                 "A request moved blocks the other way.");
     fuzz_require(len == scsi_block_count(req->cdb) * req->block_size,
                  "A request that succeeded moved less than its blocks.");
     if (overlap(req)) {
