@@ -6,8 +6,9 @@ import re
 
 import pytest
 
+from guestlib import daemons
+from guestlib.deadline import SCALE, until
 from guestlib.fio import VERIFY, job_file
-from guestlib.machine import SCALE
 from guestlib.nested import OUTER, InnerMachine
 from guestlib.reservations import (CONFLICT, EXCLUSIVE_ACCESS, UNIT_ATTENTION,
                                    WRITE_EXCLUSIVE, Initiator,
@@ -42,8 +43,15 @@ PLACES = {'iothread': 0, 'main-loop': 1}
 def outer(module_machine):
     one = module_machine(**OUTER).boot()
     one.units = make_shared_unit(one, 3)
-    one.run(f'{HELPER} >/tmp/pr-helper.log 2>&1 &')
+    start_helper(one)
     return one
+
+
+def start_helper(outer):
+    """Returns when it listens."""
+    outer.run(f'{HELPER} >/tmp/pr-helper.log 2>&1 &\n' +
+              daemons.wait('grep -q "00010000 .*/tmp/pr-helper$" '
+                           '/proc/net/unix'), timeout=120 * SCALE)
 
 
 @pytest.fixture(scope='module', params=[('6.12', 'q35', 1), ('6.1', 'pc', 2)],
@@ -107,11 +115,11 @@ def test_timesync(inner):
     code, output = inner.hvctl('timesync --sync')
     assert code == 0, output
     # Two looks at a clock take a few seconds here.
-    assert abs(clock_error(inner)) < 10
+    until(lambda: abs(clock_error(inner)) < 10, 'the clock is right')
 
 
 def test_freeze_and_thaw(inner):
-    inner.shell.run('hv_vss_daemon --no-daemon >/tmp/vss.log 2>&1 & sleep 2')
+    inner.shell.run(daemons.VSS)
     code, output = inner.hvctl('snapshot-freeze --hold 60 --json')
     assert code == 0, output
     assert json.loads(output)['state'] == 'frozen'
@@ -130,8 +138,9 @@ def test_keys_and_values(inner):
     inner.shell.run('''
 mkdir -p /var/lib /etc
 printf 'NAME=Test\\nVERSION_ID="7.5"\\nID=test\\n' >/etc/os-release
-hv_kvp_daemon -n >/tmp/kvp.log 2>&1 & sleep 2
-''')
+''' + daemons.KVP)
+    inner.until(f'hvctl --qmp {inner.qmp} status | '
+                'grep -q "Keys and values: ready"', 'daemon', 120 * SCALE)
     code, output = inner.hvctl('kvp get auto OSName')
     assert (code, output.strip()) == (0, 'Test'), output
     code, output = inner.hvctl('kvp set external key value')
@@ -264,13 +273,14 @@ def test_helper_ends(inner, outer):
     and works again when it is back."""
     guest = Initiator(inner.shell, unit_path(inner, 1, 1))
     direct = Initiator(inner.shell, unit_path(inner, 0, 1))
-    outer.run('kill $(pidof qemu-pr-helper)')
+    outer.run('kill $(pidof qemu-pr-helper); '
+              'while pidof qemu-pr-helper; do sleep 0.1; done')
     code, output = inner.shell.call(
         f'sg_persist --out --register --param-sark=1 {guest.path}')
     assert code != 0, output
     assert direct.keys() == []
     assert guest.writes()
-    outer.run(f'{HELPER} >/tmp/pr-helper.log 2>&1 &')
+    start_helper(outer)
     guest.out('register', new=1)
     assert direct.keys() == [1]
     guest.out('register', 1, 0)
