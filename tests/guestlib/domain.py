@@ -101,7 +101,7 @@ class Domain(Writer):
 
     def wait(self, condition, what, timeout=60 * SCALE):
         until(condition, lambda: '\n'.join([
-            what, self.session.qemu_log(),
+            what() if callable(what) else what, self.session.qemu_log(),
             self.console.tail(30) if self.console else '']), timeout)
 
     def behind(self):
