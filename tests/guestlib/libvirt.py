@@ -124,6 +124,16 @@ class Session:
                                  f'{done.stderr}\n{self.qemu_log()}')
         return done
 
+    def hvctl_command(self, *arguments, uri='qemu:///session'):
+        return [*self.user, program('hvctl'), '-c', uri, *map(str, arguments)]
+
+    def hvctl(self, *arguments, timeout=120, **options):
+        """hvctl by way of the daemon; as it ended."""
+        return subprocess.run(
+            self.hvctl_command(*arguments, **options), env=self.environment,
+            cwd=self.folder, text=True, capture_output=True,
+            stdin=subprocess.DEVNULL, timeout=timeout * SCALE)
+
     def watch(self, *arguments):
         """A virsh whose lines come in while it runs."""
         return Watch(['stdbuf', '-oL', *self.command('virsh'), '-q', '-c',

@@ -166,6 +166,13 @@ class Watch:
         assert line is not None, f'no line with "{text}": {self.lines}'
         return line
 
+    def wait_lines(self, *texts):
+        """A line with each, in whatever order they come."""
+        left = list(texts)
+        while left:
+            line = self.wait_line('')
+            left = [text for text in left if text not in line]
+
     def hear(self, cause, text):
         """The line that cause() brings about.  A program that has just begun
         does not listen yet: what comes then passes it by."""

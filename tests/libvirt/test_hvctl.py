@@ -18,7 +18,7 @@ from guestlib.machine import Watch
 from guestlib.paths import program
 
 USAGE, UNREACHABLE, NO_VMBUS, NOT_OPEN, REFUSED, TIMEOUT, COMMAND, LOST, \
-    NO_KEY, EXISTS = 2, 3, 4, 5, 6, 7, 12, 13, 15, 16
+    NO_KEY, EXISTS, FINDINGS = 2, 3, 4, 5, 6, 7, 12, 13, 15, 16, 21
 WRITER = '''mkdir -p /data && mount -t ext4 /dev/vda /data
 write-sequence /data/log >/tmp/writer.log 2>&1 &
 '''
@@ -37,22 +37,11 @@ pump(lambda count: os.read(0, count), sock.sendall)
 """
 
 
-def command(session, *arguments, uri='qemu:///session'):
-    return [*session.user, program('hvctl'), '-c', uri, *map(str, arguments)]
-
-
 def watch(session, *arguments):
     """Of an hvctl that goes on."""
-    return Watch(command(session, *arguments), env=session.environment,
+    return Watch(session.hvctl_command(*arguments), env=session.environment,
                  cwd=session.folder, stderr=subprocess.PIPE,
                  stdin=subprocess.DEVNULL)
-
-
-def hvctl(session, *arguments, timeout=120, **options):
-    return subprocess.run(
-        command(session, *arguments, **options), env=session.environment,
-        cwd=session.folder, text=True, capture_output=True,
-        stdin=subprocess.DEVNULL, timeout=timeout * SCALE)
 
 
 def failed(done, code):
@@ -90,7 +79,7 @@ class Guest(Domain):
                   'the services are ready')
 
     def hvctl(self, verb, *arguments):
-        return hvctl(self.session, verb, self.name, *arguments)
+        return self.session.hvctl(verb, self.name, *arguments)
 
     def json(self, verb, *arguments):
         done = self.hvctl(verb, *arguments, '--json')
@@ -121,8 +110,8 @@ def test_status(guest):
     found = {d['id']: d for d in guest.json('status')['devices']}
     assert found['vmbus0-heartbeat']['heartbeat']['state'] == 'ok'
     assert 'vmbus0-filecopy' in found
-    by_uuid = hvctl(guest.session, 'status',
-                    '5f1a3a52-2d7a-4d4b-8f8e-6a8f1f2d9c01')
+    by_uuid = guest.session.hvctl('status',
+                                  '5f1a3a52-2d7a-4d4b-8f8e-6a8f1f2d9c01')
     assert by_uuid.returncode == 0, by_uuid.stderr
 
 
@@ -142,15 +131,24 @@ def test_domain_is_marked(guest):
     assert 'custom monitor' in guest.virsh('dominfo').stdout
 
 
+def test_doctor(guest):
+    guest.wait(lambda: guest.hvctl('doctor').returncode == 0,
+               lambda: guest.hvctl('doctor').stdout)
+    assert guest.hvctl('doctor').stdout.endswith('No problem was found.\n')
+    guest.virsh('suspend')
+    done = guest.hvctl('doctor')
+    assert done.returncode == FINDINGS
+    assert 'problem: machine: The machine is stopped (paused).' in done.stdout
+    guest.virsh('resume')
+
+
 def test_watch(guest):
     with guest.watch('heartbeat', '--watch') as watch:
         watch.wait_line('ok')
         guest.virsh('suspend')
-        watch.wait_line('paused')
-        watch.wait_line('machine stopped')
+        watch.wait_lines(' paused,', 'machine stopped')
         guest.virsh('resume')
-        watch.wait_line('machine runs')
-        watch.wait_line(' ok,')
+        watch.wait_lines('machine runs', ' ok,')
 
 
 def test_time(guest):
@@ -222,17 +220,17 @@ def test_libvirt_and_hvctl_share_a_freeze(guest):
 def test_refusals(guest):
     session = guest.session
     sentences = {failed(guest.hvctl('kvp', 'get', 'guest', 'nothing'), NO_KEY),
-                 failed(hvctl(session, 'status', 'nobody'), UNREACHABLE),
-                 failed(hvctl(session, 'status', 'guest',
-                              uri='qemu:///session?socket=/nonexistent'),
-                        UNREACHABLE)}
+                 failed(session.hvctl('status', 'nobody'), UNREACHABLE),
+                 failed(session.hvctl(
+                     'status', 'guest',
+                     uri='qemu:///session?socket=/nonexistent'), UNREACHABLE)}
     session.define(domain(name='asleep').replace('9c01<', '9c02<'))
-    sentences.add(failed(hvctl(session, 'status', 'asleep'), UNREACHABLE))
+    sentences.add(failed(session.hvctl('status', 'asleep'), UNREACHABLE))
     session.virsh('undefine', 'asleep')
     session.define(domain(devices='', name='bare').replace('9c01<', '9c03<'))
     session.virsh('start', 'bare')
-    sentences.add(failed(hvctl(session, 'status', 'bare'), NO_VMBUS))
-    sentences.add(failed(hvctl(session, 'shutdown', 'bare'), NO_VMBUS))
+    sentences.add(failed(session.hvctl('status', 'bare'), NO_VMBUS))
+    sentences.add(failed(session.hvctl('shutdown', 'bare'), NO_VMBUS))
     session.virsh('destroy', 'bare')
     session.virsh('undefine', 'bare')
     assert len(sentences) == 5, sentences
@@ -355,8 +353,8 @@ def test_copy_from_another_host(copier):
                                   'run/libvirt/virtqemud-sock'))
     relay.chmod(0o755)
     uri = f'qemu+ext:///session?command={relay}'
-    done = hvctl(session, 'heartbeat', 'copier', uri=uri)
+    done = session.hvctl('heartbeat', 'copier', uri=uri)
     assert done.returncode == 0, done.stderr
     assert 'has to run on the host' in failed(
-        hvctl(session, 'copy', 'copier', '/etc/hostname', '/tmp/other',
+        session.hvctl('copy', 'copier', '/etc/hostname', '/tmp/other',
               uri=uri), USAGE)

@@ -8,6 +8,7 @@ from guestlib import devices
 from guestlib.libvirt import domain
 
 CONTROLLER = devices.controller(0)
+FINDINGS = 21
 TAINT = 'storage on VMBus, which a guest with a hypervisor of its own loses'
 
 
@@ -37,11 +38,21 @@ def messages(session):
     return session.virsh('dominfo', 'guest').stdout
 
 
+def doctor_warns(session):
+    """Does hvctl find the same?  It always finds that no guest is there."""
+    done = session.hvctl('doctor', 'guest')
+    assert done.returncode == FINDINGS, done.stderr
+    assert 'No guest is connected to the bus.' in done.stdout
+    return 'The processor has svm and the machine has storage on VMBus' in \
+        done.stdout
+
+
 def test_storage_and_svm(session, start):
     start(machine('<vmbus/>' + CONTROLLER, MAXIMUM))
     assert TAINT in messages(session)
     assert 'is tainted: vmbus-nested' in session.qemu_log()
     assert "storage on VMBus and a processor with 'svm'" in session.output()
+    assert doctor_warns(session)
 
 
 @pytest.mark.parametrize('devices, cpu', [
@@ -49,6 +60,7 @@ def test_storage_and_svm(session, start):
 def test_one_of_them(session, start, devices, cpu):
     start(machine(devices, cpu))
     assert TAINT not in messages(session)
+    assert not doctor_warns(session)
 
 
 @pytest.mark.parametrize('cpu, warns', [(MAXIMUM, True), (NO_SVM, False)])
@@ -57,3 +69,4 @@ def test_storage_is_plugged_in(session, start, cpu, warns):
     session.virsh('attach-device', 'guest',
                   session.file('controller.xml', CONTROLLER), '--live')
     assert (TAINT in messages(session)) == warns
+    assert doctor_warns(session) == warns
