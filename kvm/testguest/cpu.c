@@ -296,7 +296,7 @@ void run_on(unsigned id, void (*fn)(void *arg), void *arg)
 
 uint32_t pm_timer(void)
 {
-    return inl(PM_TIMER_PORT) & 0xffffff;
+    return inl(PM_TIMER_PORT) & PM_TIMER_MASK;
 }
 
 static void calibrate(void)
@@ -307,7 +307,7 @@ static void calibrate(void)
     uint32_t passed;
 
     do {
-        passed = (pm_timer() - start) & 0xffffff;
+        passed = (pm_timer() - start) & PM_TIMER_MASK;
     } while (passed < ticks);
     tsc_per_ms = (rdtsc() - tsc) * (PM_TIMER_HZ / 1000) / passed;
 }

@@ -110,7 +110,8 @@ uint64_t time_us(void);
 void delay_us(uint64_t us);
 /* The ACPI timer, 24 bits at 3579545 Hz: a clock that is not Hyper-V's. */
 uint32_t pm_timer(void);
-#define PM_TIMER_HZ 3579545u
+#define PM_TIMER_HZ   3579545u
+#define PM_TIMER_MASK 0xffffff
 
 /* Waits until @cond is true, at most @us microseconds; gives @cond's value. */
 #define wait_for(cond, us)                                                     \
