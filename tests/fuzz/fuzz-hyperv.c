@@ -204,7 +204,9 @@ static void check_timer(const Fake *fake, unsigned vp, unsigned timer)
     uint64_t wish = fake->deadlines[vp][timer];
 
     if (!t->deadline && t->pending && wish != HV_TIME_NEVER) {
-        fuzz_require(wish <= fake->now + RETRY_MAX,
+        HvPartition *partition = fake->vps[vp].partition;
+
+        fuzz_require(wish <= hv_partition_time(partition) + RETRY_MAX,
                      "A message that waits is not tried again soon.");
     } else {
         fuzz_require(wish == (t->deadline ? t->deadline : HV_TIME_NEVER),
