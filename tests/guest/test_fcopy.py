@@ -280,7 +280,7 @@ def test_daemon_that_does_not_answer(guest, folder, large):
 
 def test_daemon_that_dies_and_resume(guest, folder, large):
     """Another daemon never opened the file: it gets all of it."""
-    file = write(folder, large * 4)
+    file = write(folder, large * 16)
     job = begin(guest, file, '/tmp/dies')
     guest.qmp.wait_event('VMBUS_FCOPY_PROGRESS', job=job)
     guest.run('kill -KILL $(cat /tmp/fcopy.pid); sleep 0.5')
@@ -293,7 +293,7 @@ def test_daemon_that_dies_and_resume(guest, folder, large):
     info = wait(guest, job)
     assert info['state'] == 'done', info
     assert sum_of(guest, '/tmp/dies') == info['sha256'] == \
-        hashlib.sha256(large * 4).hexdigest()
+        hashlib.sha256(large * 16).hexdigest()
 
 
 def test_no_daemon(machine, folder):
