@@ -283,7 +283,11 @@ def test_daemon_that_dies_and_resume(guest, folder, large):
     file = write(folder, large * 16)
     job = begin(guest, file, '/tmp/dies')
     guest.qmp.wait_event('VMBUS_FCOPY_PROGRESS', job=job)
-    guest.run('kill -KILL $(cat /tmp/fcopy.pid); sleep 0.5')
+    # It dies with a request that its kernel has handed over.  While that does
+    # so, Linux 6.1 (fcopy_send_data) forgets what has been reset, and then
+    # neither takes another daemon nor reads another request.
+    guest.run('p=$(cat /tmp/fcopy.pid); kill -STOP $p; sleep 1; '
+              'kill -KILL $p; sleep 0.5')
     info = wait(guest, job, ['stopped'])
     assert info['result'] == 'write-failed'
     done = guest.hvctl('copy', file, '/tmp/no-daemon')
