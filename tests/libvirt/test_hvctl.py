@@ -37,11 +37,17 @@ pump(lambda count: os.read(0, count), sock.sendall)
 """
 
 
+def heed_signals():
+    """Tests that were begun in the background have SIGINT ignored."""
+    for number in signal.SIGINT, signal.SIGTERM:
+        signal.signal(number, signal.SIG_DFL)
+
+
 def watch(session, *arguments):
     """Of an hvctl that goes on."""
     return Watch(session.hvctl_command(*arguments), env=session.environment,
                  cwd=session.folder, stderr=subprocess.PIPE,
-                 stdin=subprocess.DEVNULL)
+                 stdin=subprocess.DEVNULL, preexec_fn=heed_signals)
 
 
 def failed(done, code):
