@@ -6,6 +6,7 @@ import os
 import pathlib
 import re
 import select
+import signal
 import socket
 import subprocess
 import time
@@ -117,6 +118,13 @@ class GuestShell:
             raise AssertionError(
                 f'"{command}" in the guest: exit {code}\n{output}')
         return output
+
+
+def heed_signals():
+    """For preexec_fn: tests that were begun in the background have SIGINT
+    ignored, and what they start would not end by it."""
+    for number in signal.SIGINT, signal.SIGTERM:
+        signal.signal(number, signal.SIG_DFL)
 
 
 class Watch:

@@ -12,6 +12,7 @@ import pytest
 
 from guestlib.deadline import SCALE, until
 from guestlib.libvirt import namespace
+from guestlib.machine import heed_signals
 from guestlib.paths import TOP
 
 USAGE = 2
@@ -49,7 +50,8 @@ class Demo:
                 [*before, *command('--accel', 'tcg', *arguments)],
                 env={**os.environ, **SETTINGS, 'TMPDIR': str(self.folder)},
                 stdin=subprocess.DEVNULL, stdout=log,
-                stderr=subprocess.STDOUT, start_new_session=True)
+                stderr=subprocess.STDOUT, start_new_session=True,
+                preexec_fn=heed_signals)
 
     def text(self):
         return self.log.read_text(errors='replace')

@@ -14,7 +14,7 @@ from guestlib.agent import MAC, PREPARE
 from guestlib.deadline import SCALE
 from guestlib.domain import Domain
 from guestlib.libvirt import domain
-from guestlib.machine import Watch
+from guestlib.machine import Watch, heed_signals
 from guestlib.paths import program
 
 USAGE, UNREACHABLE, NO_VMBUS, NOT_OPEN, REFUSED, TIMEOUT, COMMAND, LOST, \
@@ -35,12 +35,6 @@ threading.Thread(target=pump, args=(
     sock.recv, lambda data: os.write(1, data))).start()
 pump(lambda count: os.read(0, count), sock.sendall)
 """
-
-
-def heed_signals():
-    """Tests that were begun in the background have SIGINT ignored."""
-    for number in signal.SIGINT, signal.SIGTERM:
-        signal.signal(number, signal.SIG_DFL)
 
 
 def watch(session, *arguments):
