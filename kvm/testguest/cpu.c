@@ -299,17 +299,44 @@ uint32_t pm_timer(void)
     return inl(PM_TIMER_PORT) & PM_TIMER_MASK;
 }
 
+/* A clock and the ACPI timer at one moment.  A host that is busy may let this
+ * processor wait between the two, but not each time. */
+static uint64_t read_both(uint64_t (*read)(void), uint32_t *pm)
+{
+    uint64_t value;
+    uint32_t before;
+
+    for (unsigned i = 0; i < 1000; i++) {
+        before = pm_timer();
+        value = read();
+        *pm = pm_timer();
+        if (((*pm - before) & PM_TIMER_MASK) < PM_TIMER_HZ / 1000) {
+            break;
+        }
+    }
+    return value;
+}
+
+uint64_t ticks_by_pm_timer(uint64_t (*read)(void), uint32_t span,
+                           uint32_t *passed)
+{
+    uint32_t pm, end;
+    uint64_t start = read_both(read, &pm), ticks;
+
+    while (((pm_timer() - pm) & PM_TIMER_MASK) < span) {
+        cpu_relax();
+    }
+    ticks = read_both(read, &end) - start;
+    *passed = (end - pm) & PM_TIMER_MASK;
+    return ticks;
+}
+
 static void calibrate(void)
 {
-    uint32_t ticks = PM_TIMER_HZ / 20;
-    uint32_t start = pm_timer();
-    uint64_t tsc = rdtsc();
     uint32_t passed;
+    uint64_t ticks = ticks_by_pm_timer(rdtsc, PM_TIMER_HZ / 20, &passed);
 
-    do {
-        passed = (pm_timer() - start) & PM_TIMER_MASK;
-    } while (passed < ticks);
-    tsc_per_ms = (rdtsc() - tsc) * (PM_TIMER_HZ / 1000) / passed;
+    tsc_per_ms = ticks * (PM_TIMER_HZ / 1000) / passed;
 }
 
 uint64_t time_us(void)

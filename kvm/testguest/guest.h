@@ -112,6 +112,10 @@ void delay_us(uint64_t us);
 uint32_t pm_timer(void);
 #define PM_TIMER_HZ   3579545u
 #define PM_TIMER_MASK 0xffffff
+/* How far a clock goes while the ACPI timer makes @span ticks or more; it makes
+ * *@passed. */
+uint64_t ticks_by_pm_timer(uint64_t (*read)(void), uint32_t span,
+                           uint32_t *passed);
 
 /* Waits until @cond is true, at most @us microseconds; gives @cond's value. */
 #define wait_for(cond, us)                                                     \

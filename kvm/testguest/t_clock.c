@@ -8,36 +8,13 @@
 static struct hv_tsc_page page_a __attribute__((aligned(4096)));
 static struct hv_tsc_page page_b __attribute__((aligned(4096)));
 
-/* A clock and the ACPI timer at one moment.  A host that is busy may let this
- * processor wait between the two, but not each time. */
-static uint64_t read_both(uint64_t (*read)(void), uint32_t *pm)
-{
-    uint64_t value;
-    uint32_t before;
-
-    for (unsigned i = 0; i < 1000; i++) {
-        before = pm_timer();
-        value = read();
-        *pm = pm_timer();
-        if (((*pm - before) & PM_TIMER_MASK) < PM_TIMER_HZ / 1000) {
-            break;
-        }
-    }
-    return value;
-}
-
 /* In 1/1000 of what it should be, by the ACPI timer. */
 static unsigned rate_per_mille(uint64_t (*read)(void), uint64_t hz)
 {
-    uint32_t pm, end;
-    uint64_t start = read_both(read, &pm), ticks;
+    uint32_t passed;
+    uint64_t ticks = ticks_by_pm_timer(read, PM_TIMER_HZ / 4, &passed);
 
-    while (((pm_timer() - pm) & PM_TIMER_MASK) < PM_TIMER_HZ / 4) {
-        cpu_relax();
-    }
-    ticks = read_both(read, &end) - start;
-    return ticks * 1000 /
-           (hz / 1000 * ((end - pm) & PM_TIMER_MASK) / (PM_TIMER_HZ / 1000));
+    return ticks * 1000 / (hz / 1000 * passed / (PM_TIMER_HZ / 1000));
 }
 
 static uint64_t read_page(void)
