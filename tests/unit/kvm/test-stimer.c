@@ -245,15 +245,21 @@ static void test_message(void)
     fake_free(fake);
 }
 
+/* The slot is full when the timer is due. */
+static void arm_busy(uint64_t when)
+{
+    fake->post_status = -EAGAIN;
+    fake_wrmsr(fake, CONFIG(0), BY_SINT | HVB_STIMER_AUTO_ENABLE);
+    fake_wrmsr(fake, COUNT(0), when);
+}
+
 static void test_slot_busy(void)
 {
     uint64_t when;
 
     setup();
     when = now() + 100;
-    fake->post_status = -EAGAIN;
-    fake_wrmsr(fake, CONFIG(0), BY_SINT | HVB_STIMER_AUTO_ENABLE);
-    fake_wrmsr(fake, COUNT(0), when);
+    arm_busy(when);
     fake_advance(fake, when + 1);
     g_assert_cmpuint(fake->posts, ==, 1);
     /* Busy still, then free; the message says when it was due. */
@@ -278,9 +284,7 @@ static void test_busy_without_eom(void)
 
     setup();
     when = now() + 100;
-    fake->post_status = -EAGAIN;
-    fake_wrmsr(fake, CONFIG(0), BY_SINT | HVB_STIMER_AUTO_ENABLE);
-    fake_wrmsr(fake, COUNT(0), when);
+    arm_busy(when);
     fake_advance(fake, when + retry - 1);
     g_assert_cmpuint(fake->posts, ==, 1);
     fake_advance(fake, when + 3 * retry);
@@ -297,9 +301,7 @@ static void test_busy_without_eom(void)
 static void test_busy_and_loaded(void)
 {
     setup();
-    fake->post_status = -EAGAIN;
-    fake_wrmsr(fake, CONFIG(0), BY_SINT | HVB_STIMER_AUTO_ENABLE);
-    fake_wrmsr(fake, COUNT(0), 1);
+    arm_busy(1);
     /* The machine that it was saved on had the deadline. */
     fake->deadlines[0][0] = HV_TIME_NEVER;
     fake->post_status = 0;
@@ -312,9 +314,7 @@ static void test_busy_and_loaded(void)
 static void test_busy_and_reset(void)
 {
     setup();
-    fake->post_status = -EAGAIN;
-    fake_wrmsr(fake, CONFIG(0), BY_SINT | HVB_STIMER_AUTO_ENABLE);
-    fake_wrmsr(fake, COUNT(0), 1);
+    arm_busy(1);
     hv_stimers_reset(&fake->vps[0]);
     g_assert_cmpuint(fake_advance(fake, now() + 1000000), ==, 0);
     g_assert_cmpuint(fake->posts, ==, 1);
@@ -325,9 +325,7 @@ static void test_busy_and_reset(void)
 static void test_busy_then_moved(void)
 {
     setup();
-    fake->post_status = -EAGAIN;
-    fake_wrmsr(fake, CONFIG(0), BY_SINT | HVB_STIMER_AUTO_ENABLE);
-    fake_wrmsr(fake, COUNT(0), 1);
+    arm_busy(1);
     g_assert_cmpuint(fake->posts, ==, 1);
     fake->post_status = 0;
     fake_wrmsr(fake, COUNT(0), now() + 1000);
