@@ -36,7 +36,8 @@ PLACES = {'hw/vmbus/devices/': 'qemu/devices/',
 # Beyond these something is unbounded.
 LIMITS = ('-timeout=20', '-rss_limit_mb=1500', '-malloc_limit_mb=64')
 ENV = dict(os.environ, ASAN_OPTIONS='detect_leaks=1',
-           UBSAN_OPTIONS='print_stacktrace=1:halt_on_error=1', G_SLICE='always-malloc')
+           UBSAN_OPTIONS='print_stacktrace=1:halt_on_error=1',
+           G_SLICE='always-malloc')
 
 
 def read_seeds(target):

@@ -29,6 +29,19 @@ static void go(Scsi *s)
     }
 }
 
+/* What waits for its answers, which no others may come between, can go on. */
+static bool is_quiet(const Scsi *s)
+{
+    return !s->guest.spoiled && !s->guest.waiting && !s->stopped;
+}
+
+/* For what waits for a disk. */
+static void let_go(Scsi *s)
+{
+    fuzz_disks_hold(false);
+    s->holding = false;
+}
+
 static void initialize(Scsi *s, FuzzInput *in)
 {
     static const uint16_t versions[] = {STOR_VERSION_6_2, STOR_VERSION_6_0,
@@ -36,8 +49,7 @@ static void initialize(Scsi *s, FuzzInput *in)
     uint16_t version = versions[fuzz_chance(in, 20) ? fuzz_u8(in) % 4 : 0];
     VscStorage *storage = &s->guest.storage;
 
-    /* It waits for its answers, and no others may come. */
-    if (!s->guest.spoiled && !s->guest.waiting && !s->stopped) {
+    if (is_quiet(s)) {
         storage->packet_len = version == STOR_VERSION_4_2 ? 48 : 64;
         fuzz_require(vsc_storage_initialize(storage, version, false) ||
                          s->guest.begun,
@@ -119,13 +131,8 @@ static void reset(Scsi *s, FuzzInput *in)
 
 static void subchannels(Scsi *s, FuzzInput *in)
 {
-    VmbusMsg msg;
-    uint32_t len;
-
-    if (!s->guest.storage.chan[1] && !s->guest.spoiled && !s->guest.waiting &&
-        !s->stopped) {
-        while (vsc_next(s->guest.vsc, &msg, &len)) {
-        }
+    if (!s->guest.storage.chan[1] && is_quiet(s)) {
+        scsi_guest_take_messages(&s->guest);
         vsc_storage_create_subchannels(&s->guest.storage, 1, 6);
     }
 }
@@ -174,8 +181,7 @@ static void stop_or_go(Scsi *s, FuzzInput *in)
         go(s);
     } else {
         /* A machine that stops flushes its disks, and waits for it. */
-        fuzz_disks_hold(false);
-        s->holding = false;
+        let_go(s);
         fuzz_machine_run(false);
         s->stopped = true;
     }
@@ -192,8 +198,7 @@ static void plug(Scsi *s, FuzzInput *in)
 
     if (how & 0x80) {
         /* A disk that comes is read, and the machine waits for it. */
-        fuzz_disks_hold(false);
-        s->holding = false;
+        let_go(s);
         s->m->disks[how % FUZZ_LUNS].fail_count = 0;
     }
     fuzz_machine_plug(s->m, how % FUZZ_LUNS, how & 0x80);

@@ -290,7 +290,7 @@ void scsi_make_command(FuzzInput *in, uint32_t block_size, ScsiCommand *cmd)
     *cmd = (ScsiCommand){.cdb = {table[which].opcode},
                          .length = length_of(table[which].opcode)};
     put_fields(cmd,
-               table[which].data <= BLOCKS_OUT || fuzz_chance(in, 30)
+               blocks || fuzz_chance(in, 30)
                    ? fuzz_value(in, cmd->length == 16 ? 8 : 4, 0, 2100)
                    : 0,
                count);

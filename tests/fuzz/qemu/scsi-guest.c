@@ -106,7 +106,7 @@ static void put_parameters(ScsiGuest *g, const ScsiRequest *req,
 
 /* Opening and closing */
 
-static void take_messages(ScsiGuest *g)
+void scsi_guest_take_messages(ScsiGuest *g)
 {
     VmbusMsg msg;
     uint32_t len;
@@ -119,7 +119,7 @@ void scsi_guest_open(ScsiGuest *g)
 {
     const VmbusMsgOffer *offer;
 
-    take_messages(g);
+    scsi_guest_take_messages(g);
     fuzz_require(vsc_connect(g->vsc, VMBUS_VERSION_5_3) &&
                      vsc_request_offers(g->vsc),
                  "A good guest could not connect.");
@@ -139,7 +139,7 @@ void scsi_guest_close(ScsiGuest *g, bool polite)
         vsc_storage_close(&g->storage);
     } else {
         vsc_storage_abandon(&g->storage);
-        take_messages(g);
+        scsi_guest_take_messages(g);
         fuzz_require(vsc_connect(g->vsc, VMBUS_VERSION_5_3),
                      "A good guest could not connect again.");
     }
@@ -328,6 +328,12 @@ static void sent(ScsiGuest *g, ScsiRequest *req)
     g->alone = g->waiting++ ? NULL : req;
 }
 
+static bool can_send(const ScsiGuest *g, unsigned channel)
+{
+    return g->sent < SCSI_MAX_REQUESTS && !g->spoiled &&
+           g->storage.chan[channel];
+}
+
 bool scsi_guest_send(ScsiGuest *g, FuzzInput *in, unsigned channel, uint8_t lun,
                      const ScsiCommand *cmd)
 {
@@ -336,8 +342,7 @@ bool scsi_guest_send(ScsiGuest *g, FuzzInput *in, unsigned channel, uint8_t lun,
     StorPacket packet;
     ScsiRequest *req;
 
-    if (g->sent == SCSI_MAX_REQUESTS || g->spoiled ||
-        !g->storage.chan[channel]) {
+    if (!can_send(g, channel)) {
         return false;
     }
     req = new_request(g, channel);
@@ -375,8 +380,7 @@ void scsi_guest_send_reset(ScsiGuest *g, unsigned channel, uint32_t operation,
     StorPacket packet = {.header.operation = operation, .srb.lun = lun};
     ScsiRequest *req;
 
-    if (g->sent == SCSI_MAX_REQUESTS || g->spoiled ||
-        !g->storage.chan[channel]) {
+    if (!can_send(g, channel)) {
         return;
     }
     req = new_request(g, channel);
@@ -396,8 +400,7 @@ void scsi_guest_send_odd(ScsiGuest *g, FuzzInput *in, unsigned channel)
     StorPacket packet = {.header.operation = fuzz_value(in, 4, 0, 16)};
     ScsiRequest *req;
 
-    if (g->sent == SCSI_MAX_REQUESTS || g->spoiled ||
-        !g->storage.chan[channel]) {
+    if (!can_send(g, channel)) {
         return;
     }
     fuzz_copy(in, packet.bytes, fuzz_below(in, 53));

@@ -47,6 +47,8 @@ typedef struct ScsiGuest {
 
 void scsi_guest_init(ScsiGuest *g, FuzzMachine *m);
 
+/* Takes the bus's messages that have come, and forgets them. */
+void scsi_guest_take_messages(ScsiGuest *g);
 /* Connects and opens the adapter; what was before is gone. */
 void scsi_guest_open(ScsiGuest *g);
 /* Closes the adapter, politely or not; then nothing may come any more. */
