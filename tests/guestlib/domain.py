@@ -85,7 +85,7 @@ class Domain(Writer):
         self.close()
         self.sock = socket.socket(socket.AF_UNIX)
         self.sock.connect(str(self.shell_path))
-        self.shell = GuestShell(self.sock)
+        self.shell = GuestShell(self.sock, self.console)
 
     def close(self):
         if self.shell:

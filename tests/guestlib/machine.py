@@ -18,6 +18,7 @@ from guestlib.qmp import Qmp
 
 BOOT_SECONDS = 240 * SCALE
 BOOTED = r'guest: (\S+) up, Linux (\S+), (\d+) processors'
+PANIC = 'Kernel panic - not syncing'
 
 
 class MachineEnded(Exception):
@@ -42,7 +43,19 @@ class Console:
         return len(self.text())
 
     def tail(self, lines=60):
-        return '\n'.join(self.text().splitlines()[-lines:])
+        """The last lines; all of a panic's, which may be some more."""
+        rows = self.text().splitlines()
+        first = max(len(rows) - lines, 0)
+        for number in range(max(first - 120, 0), first):
+            if PANIC in rows[number]:
+                first = max(number - 10, 0)
+                break
+        return '\n'.join(rows[first:])
+
+    def panicked(self):
+        """Whether the kernel that came up last has ended in a panic."""
+        text = self.text()
+        return text.rfind(PANIC) > text.rfind(' up, Linux ')
 
     def wait_for(self, pattern, timeout=BOOT_SECONDS, start=0):
         deadline = time.monotonic() + timeout
@@ -66,8 +79,8 @@ class Console:
 class GuestShell:
     """The command shell on a guest's second serial port."""
 
-    def __init__(self, sock):
-        self.sock = sock
+    def __init__(self, sock, console):
+        self.sock, self.console = sock, console
         self.buffer = b''
         self.numbers = itertools.count(1)
 
@@ -76,8 +89,13 @@ class GuestShell:
             left = deadline - time.monotonic()
             if left <= 0:
                 raise TimeoutError('the guest did not answer in time')
-            self.sock.settimeout(left)
-            data = self.sock.recv(65536)
+            self.sock.settimeout(min(left, 5))
+            try:
+                data = self.sock.recv(65536)
+            except TimeoutError:
+                if self.console and self.console.panicked():
+                    raise MachineEnded('the kernel panicked') from None
+                continue
             if not data:
                 raise MachineEnded('QEMU ended during a command')
             self.buffer += data
@@ -256,7 +274,7 @@ class Machine:
         except (EOFError, ConnectionError) as error:
             self.wait_end()
             raise MachineEnded(self.stderr()) from error
-        self.shell = GuestShell(self.sockets[1])
+        self.shell = GuestShell(self.sockets[1], self.console)
         return self
 
     def connect_later(self):
