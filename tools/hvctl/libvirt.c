@@ -4,38 +4,23 @@
  * events on (libvirt-qemu.h), on this machine or another.
  *
  * libvirt's calls have no time limit, so each runs in a thread of its own,
- * which is left behind when the time is over.  One more thread runs libvirt's
- * event loop.  All of them leave signals to the main thread.
+ * which is left behind when the time is over.  libvirt-events.c has one more,
+ * for libvirt's event loop.  All of them leave signals to the main thread.
  */
 #include <fcntl.h>
 #include <libvirt/libvirt-qemu.h>
 #include <libvirt/libvirt.h>
 #include <libvirt/virterror.h>
-#include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "json.h"
+#include "libvirt-events.h"
 #include "transport.h"
 
-/* virsh's: a host that is silent for 30 s is gone. */
-#define KEEPALIVE_INTERVAL 5
-#define KEEPALIVE_COUNT    6
-/* For taking leave, and for news of what made a command fail. */
+/* For taking leave. */
 #define CLOSE_SECONDS 2
-#define NEWS_SECONDS  1
-
-/* What has happened, told by the thread of the event loop. */
-typedef struct Inbox {
-    GMutex lock;
-    GCond news;
-    GQueue events;
-    const char *lost;    /* how the connection ended, or NULL */
-    const char *stopped; /* how the domain did, or NULL */
-    bool off;            /* its machine went off */
-} Inbox;
 
 typedef struct Call Call;
 struct Call {
@@ -50,7 +35,6 @@ struct Call {
     /* What it has opened, or is given. */
     virConnectPtr connection;
     virDomainPtr domain;
-    int monitor_id, life_id; /* of callbacks; -1: none */
     /* What it returns. */
     char *result;
     char *why; /* libvirt's sentence if it failed, or NULL */
@@ -66,30 +50,6 @@ typedef struct Libvirt {
     bool behind; /* a call was left behind */
 } Libvirt;
 
-static void clear_inbox(void *data)
-{
-    Inbox *inbox = data;
-
-    g_queue_clear_full(&inbox->events, (GDestroyNotify)json_object_unref);
-    g_mutex_clear(&inbox->lock);
-    g_cond_clear(&inbox->news);
-}
-
-static void drop_inbox(void *inbox)
-{
-    g_atomic_rc_box_release_full(inbox, clear_inbox);
-}
-
-static Inbox *new_inbox(void)
-{
-    Inbox *inbox = g_atomic_rc_box_new0(Inbox);
-
-    g_mutex_init(&inbox->lock);
-    g_cond_init(&inbox->news);
-    g_queue_init(&inbox->events);
-    return inbox;
-}
-
 static void clear_call(void *data)
 {
     Call *call = data;
@@ -103,7 +63,7 @@ static void clear_call(void *data)
     if (call->fd >= 0) {
         close(call->fd);
     }
-    g_clear_pointer(&call->inbox, drop_inbox);
+    g_clear_pointer(&call->inbox, inbox_unref);
     g_free(call->uri);
     g_free(call->name);
     g_free(call->text);
@@ -125,23 +85,10 @@ static Call *new_call(void (*run)(Call *call))
     Call *call = g_atomic_rc_box_new0(Call);
 
     call->run = run;
-    call->fd = call->monitor_id = call->life_id = -1;
+    call->fd = -1;
     g_mutex_init(&call->lock);
     g_cond_init(&call->news);
     return call;
-}
-
-/* Signals are for the main thread, which may wait for them. */
-static GThread *start_thread(const char *name, GThreadFunc run, void *data)
-{
-    sigset_t all, old;
-    GThread *thread;
-
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &old);
-    thread = g_thread_new(name, run, data);
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
-    return thread;
 }
 
 static void *run_call(void *data)
@@ -162,8 +109,8 @@ static bool wait_call(const Qmp *qmp, Call *call)
 {
     bool done;
 
-    g_thread_unref(
-        start_thread("libvirt-call", run_call, g_atomic_rc_box_acquire(call)));
+    g_thread_unref(libvirt_start_thread("libvirt-call", run_call,
+                                        g_atomic_rc_box_acquire(call)));
     g_mutex_lock(&call->lock);
     while (!call->done) {
         if (!qmp->limited) {
@@ -193,88 +140,6 @@ static void note_error(Call *call)
     }
 }
 
-/* In the thread of the event loop */
-
-static void *run_events(void *data)
-{
-    while (virEventRunDefaultImpl() == 0) {
-    }
-    return NULL;
-}
-
-static void ignore_error(void *opaque, virErrorPtr error)
-{
-}
-
-static void on_monitor_event(virConnectPtr connection, virDomainPtr domain,
-                             const char *name, long long seconds,
-                             unsigned int microseconds, const char *details,
-                             void *opaque)
-{
-    Inbox *inbox = opaque;
-    g_autoptr(JsonNode) data = details ? json_from_string(details, NULL) : NULL;
-    JsonObject *event = json_object_new();
-    JsonObject *stamp = json_object_new();
-
-    json_object_set_string_member(event, "event", name);
-    if (data) {
-        json_object_set_member(event, "data", g_steal_pointer(&data));
-    }
-    json_object_set_int_member(stamp, "seconds", seconds);
-    json_object_set_int_member(stamp, "microseconds", microseconds);
-    json_object_set_object_member(event, "timestamp", stamp);
-
-    g_mutex_lock(&inbox->lock);
-    g_queue_push_tail(&inbox->events, event);
-    g_cond_signal(&inbox->news);
-    g_mutex_unlock(&inbox->lock);
-}
-
-static int on_life_event(virConnectPtr connection, virDomainPtr domain,
-                         int event, int detail, void *opaque)
-{
-    static const struct {
-        int detail;
-        const char *how;
-    } table[] = {
-        {VIR_DOMAIN_EVENT_STOPPED_SHUTDOWN, "went off"},
-        {VIR_DOMAIN_EVENT_STOPPED_DESTROYED, "was destroyed"},
-        {VIR_DOMAIN_EVENT_STOPPED_CRASHED, "crashed"},
-        {VIR_DOMAIN_EVENT_STOPPED_MIGRATED, "was migrated to another host"},
-        {VIR_DOMAIN_EVENT_STOPPED_SAVED, "was saved"},
-        {VIR_DOMAIN_EVENT_STOPPED_FAILED, "failed"},
-        {VIR_DOMAIN_EVENT_STOPPED_FROM_SNAPSHOT, "was set back to a snapshot"},
-    };
-    Inbox *inbox = opaque;
-
-    if (event != VIR_DOMAIN_EVENT_STOPPED) {
-        return 0;
-    }
-    g_mutex_lock(&inbox->lock);
-    inbox->stopped = "ended";
-    for (size_t i = 0; i < G_N_ELEMENTS(table); i++) {
-        if (table[i].detail == detail) {
-            inbox->stopped = table[i].how;
-        }
-    }
-    inbox->off = detail == VIR_DOMAIN_EVENT_STOPPED_SHUTDOWN;
-    g_cond_signal(&inbox->news);
-    g_mutex_unlock(&inbox->lock);
-    return 0;
-}
-
-static void on_close(virConnectPtr connection, int reason, void *opaque)
-{
-    Inbox *inbox = opaque;
-
-    g_mutex_lock(&inbox->lock);
-    inbox->lost = reason == VIR_CONNECT_CLOSE_REASON_KEEPALIVE
-                      ? "does not answer any more"
-                      : "closed the connection";
-    g_cond_signal(&inbox->news);
-    g_mutex_unlock(&inbox->lock);
-}
-
 /* In the thread of a call */
 
 static bool find_domain(Call *call)
@@ -285,32 +150,6 @@ static bool find_domain(Call *call)
             virDomainLookupByUUIDString(call->connection, call->name);
     }
     return call->domain != NULL;
-}
-
-static bool subscribe(Call *call)
-{
-    /* A driver without these does not need them. */
-    virConnectSetKeepAlive(call->connection, KEEPALIVE_INTERVAL,
-                           KEEPALIVE_COUNT);
-    /* Some drivers never free what they are given with it. */
-    virConnectRegisterCloseCallback(call->connection, on_close, call->inbox,
-                                    NULL);
-    call->monitor_id = virConnectDomainQemuMonitorEventRegister(
-        call->connection, call->domain, NULL, on_monitor_event,
-        g_atomic_rc_box_acquire(call->inbox), drop_inbox, 0);
-    if (call->monitor_id < 0) {
-        drop_inbox(call->inbox);
-        return false;
-    }
-    call->life_id = virConnectDomainEventRegisterAny(
-        call->connection, call->domain, VIR_DOMAIN_EVENT_ID_LIFECYCLE,
-        VIR_DOMAIN_EVENT_CALLBACK(on_life_event),
-        g_atomic_rc_box_acquire(call->inbox), drop_inbox);
-    if (call->life_id < 0) {
-        drop_inbox(call->inbox);
-        return false;
-    }
-    return true;
 }
 
 static void run_open(Call *call)
@@ -325,7 +164,9 @@ static void run_open(Call *call)
     }
     active = virDomainIsActive(call->domain);
     call->inactive = active == 0;
-    if (active < 0 || (active > 0 && !subscribe(call))) {
+    if (active < 0 ||
+        (active > 0 &&
+         !inbox_subscribe(call->inbox, call->connection, call->domain))) {
         note_error(call);
     }
 }
@@ -350,14 +191,7 @@ static void run_command(Call *call)
 
 static void run_close(Call *call)
 {
-    virConnectUnregisterCloseCallback(call->connection, on_close);
-    if (call->monitor_id >= 0) {
-        virConnectDomainQemuMonitorEventDeregister(call->connection,
-                                                   call->monitor_id);
-    }
-    if (call->life_id >= 0) {
-        virConnectDomainEventDeregisterAny(call->connection, call->life_id);
-    }
+    inbox_unsubscribe(call->inbox, call->connection);
     if (call->domain) {
         virDomainFree(g_steal_pointer(&call->domain));
     }
@@ -375,34 +209,17 @@ static void out_of_time(const Libvirt *l, GError **error)
 /* What has ended?  True, with *@error, if something has. */
 static bool judge_end(Libvirt *l, GError **error)
 {
-    const char *stopped, *lost;
+    InboxEnd end = inbox_end(l->inbox);
 
-    g_mutex_lock(&l->inbox->lock);
-    stopped = l->inbox->stopped;
-    lost = l->inbox->lost;
-    l->qmp.ended = l->inbox->off;
-    g_mutex_unlock(&l->inbox->lock);
-    if (stopped) {
+    l->qmp.ended = end.off;
+    if (end.stopped) {
         g_set_error(error, HVCTL_ERROR, HVCTL_UNREACHABLE, "The domain %s %s.",
-                    l->name, stopped);
-    } else if (lost) {
+                    l->name, end.stopped);
+    } else if (end.lost) {
         g_set_error(error, HVCTL_ERROR, HVCTL_UNREACHABLE, "libvirt at %s %s.",
-                    l->uri, lost);
+                    l->uri, end.lost);
     }
-    return stopped || lost;
-}
-
-/* Until something has ended, but not for long. */
-static void wait_end(Libvirt *l)
-{
-    int64_t end = g_get_monotonic_time() + NEWS_SECONDS * G_USEC_PER_SEC;
-    Inbox *inbox = l->inbox;
-
-    g_mutex_lock(&inbox->lock);
-    while (!inbox->stopped && !inbox->lost &&
-           g_cond_wait_until(&inbox->news, &inbox->lock, end)) {
-    }
-    g_mutex_unlock(&inbox->lock);
+    return end.stopped || end.lost;
 }
 
 static bool cannot_pass(const Libvirt *l, GError **error)
@@ -441,7 +258,7 @@ static void judge_command(Libvirt *l, const Call *call, const char *name,
 {
     if (call->inactive || call->code == VIR_ERR_INTERNAL_ERROR ||
         call->code == VIR_ERR_OPERATION_FAILED) {
-        wait_end(l);
+        inbox_wait_end(l->inbox);
     }
     if (judge_end(l, error)) {
         return;
@@ -500,21 +317,8 @@ static JsonObject *command(Qmp *qmp, const char *name, JsonNode *arguments,
 static JsonObject *next_event(Qmp *qmp, GError **error)
 {
     Libvirt *l = (Libvirt *)qmp;
-    Inbox *inbox = l->inbox;
-    bool late = false;
-    JsonObject *event;
+    JsonObject *event = inbox_next(l->inbox, qmp);
 
-    g_mutex_lock(&inbox->lock);
-    while (!(event = g_queue_pop_head(&inbox->events)) && !inbox->stopped &&
-           !inbox->lost && !late) {
-        if (qmp->limited) {
-            late =
-                !g_cond_wait_until(&inbox->news, &inbox->lock, qmp->deadline);
-        } else {
-            g_cond_wait(&inbox->news, &inbox->lock);
-        }
-    }
-    g_mutex_unlock(&inbox->lock);
     if (!event && !judge_end(l, error)) {
         qmp_out_of_time(qmp, error);
     }
@@ -523,14 +327,7 @@ static JsonObject *next_event(Qmp *qmp, GError **error)
 
 static void collect(Qmp *qmp)
 {
-    Inbox *inbox = ((Libvirt *)qmp)->inbox;
-    JsonObject *event;
-
-    g_mutex_lock(&inbox->lock);
-    while ((event = g_queue_pop_head(&inbox->events))) {
-        g_queue_push_tail(&qmp->events, event);
-    }
-    g_mutex_unlock(&inbox->lock);
+    inbox_collect(((Libvirt *)qmp)->inbox, &qmp->events);
 }
 
 /* What a call that was left behind may use is left to it. */
@@ -546,7 +343,7 @@ static void close_libvirt(Qmp *qmp)
         l->behind = !wait_call(qmp, l->opened);
     }
     if (!l->behind) {
-        drop_inbox(l->inbox);
+        inbox_unref(l->inbox);
     }
     drop_call(l->opened);
     g_free(l->uri);
@@ -562,25 +359,6 @@ static const QmpTransport transport = {
     .close = close_libvirt,
     .managed = true,
 };
-
-/* Once in a process. */
-static bool start_events(GError **error)
-{
-    static bool started;
-
-    if (!started) {
-        virSetErrorFunc(NULL, ignore_error);
-        if (virEventRegisterDefaultImpl() < 0) {
-            g_set_error(error, HVCTL_ERROR, HVCTL_BROKEN,
-                        "libvirt's event loop cannot be had: %s.",
-                        virGetLastErrorMessage());
-            return false;
-        }
-        g_thread_unref(start_thread("libvirt-events", run_events, NULL));
-        started = true;
-    }
-    return true;
-}
 
 static bool judge_open(const Libvirt *l, const Call *call, GError **error)
 {
@@ -614,12 +392,12 @@ Qmp *libvirt_connect(const char *uri, const char *domain, double timeout,
     qmp_init(qmp, &transport, g_strdup_printf("of domain %s", domain), timeout);
     l->uri = g_strdup(*uri ? uri : "its default URI");
     l->name = g_strdup(domain);
-    l->inbox = new_inbox();
+    l->inbox = inbox_new();
     l->opened = new_call(run_open);
     l->opened->uri = g_strdup(uri);
     l->opened->name = g_strdup(domain);
-    l->opened->inbox = g_atomic_rc_box_acquire(l->inbox);
-    if (!start_events(error)) {
+    l->opened->inbox = inbox_ref(l->inbox);
+    if (!libvirt_start_events(error)) {
         return NULL;
     }
     if (!wait_call(qmp, l->opened)) {
