@@ -167,14 +167,34 @@ def test_unplug_at_work(guest, folder):
 
 def test_resets_at_work(guest, folder):
     """The guest resets the bus again and again: what was under way is done
-    once more, and nobody hears of an error."""
-    with plugged(guest, image(folder / 'disk')) as disk:
+    once more, and nobody hears of an error.
+
+    The disk is slow meanwhile, or the guest may hang: Linux (6.1 and 6.12)
+    counts a request after it has sent it (storvsc_do_io), and a reset waits
+    for ever if one was answered in between (storvsc_wait_to_drain).
+    """
+    def limit(iops):
+        guest.qmp.execute('qom-set', {
+            'path': '/objects/slow', 'property': 'limits',
+            'value': {'iops-total': iops}})
+
+    guest.qmp.execute('object-add', {'qom-type': 'throttle-group',
+                                     'id': 'slow'})
+    with plugged(guest, image(folder / 'disk'), top={
+            'driver': 'throttle', 'throttle-group': 'slow'}) as disk:
         load = Fio(guest, {'load': load_job(disk)}, 'load')
         # Each makes Linux wait for ten seconds.
         for number in range(ROUNDS // 2):
             wait_work(guest, disk, 200 * (number + 1))
+            limit(20)
+            until(lambda: adapter(guest)['in-flight'] >= 16,
+                  'requests under way')
+            mark = guest.console.mark()
             guest.run(f'sg_reset --host {disk}')
+            guest.console.wait_for('cmd 0x(28|2a) .* srb 0x2 ', 60, mark)
+            limit(0)
         load.stop()
+    guest.qmp.execute('object-del', {'id': 'slow'})
     check_end(guest)
 
 
