@@ -169,9 +169,9 @@ def test_resets_at_work(guest, folder):
     """The guest resets the bus again and again: what was under way is done
     once more, and nobody hears of an error.
 
-    The disk is slow meanwhile, or the guest may hang: Linux (6.1 and 6.12)
-    counts a request after it has sent it (storvsc_do_io), and a reset waits
-    for ever if one was answered in between (storvsc_wait_to_drain).
+    The disk is slow meanwhile, or the guest may hang: Linux counts a request
+    after it has sent it (storvsc_do_io), and a reset waits for ever if one
+    was answered in between (storvsc_wait_to_drain).
     """
     def limit(iops):
         guest.qmp.execute('qom-set', {
