@@ -87,7 +87,7 @@ bool apic_in_service(uint8_t vector)
     return *apic_reg(APIC_ISR + vector / 32 * 16) >> (vector % 32) & 1;
 }
 
-static void send_ipi(uint32_t id, uint32_t low)
+void send_ipi(uint32_t id, uint32_t low)
 {
     *apic_reg(APIC_ICR_HI) = id << 24;
     *apic_reg(APIC_ICR_LOW) = low;

@@ -92,6 +92,8 @@ void irq_set(uint8_t vector, irq_fn *fn, bool eoi);
 /* True if the local APIC of this processor has @vector in service. */
 bool apic_in_service(uint8_t vector);
 void apic_eoi(void);
+/* @low is the lower half of the APIC's command; a vector alone interrupts. */
+void send_ipi(uint32_t id, uint32_t low);
 
 void cpu_init(void);
 /* Runs @fn on processor @id and waits; on the caller's own directly. */
@@ -223,5 +225,6 @@ void test_hostile(void);
 void test_echo(void);
 void test_shutdown(void);
 void test_storage(void);
+void test_gif(void);
 
 #endif

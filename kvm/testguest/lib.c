@@ -290,6 +290,7 @@ static const struct {
     {"stimer", test_stimer},     {"vmbus", test_vmbus},
     {"hostile", test_hostile},   {"echo", test_echo},
     {"shutdown", test_shutdown}, {"storage", test_storage},
+    {"gif", test_gif},
 };
 
 /* The loader may have put its structures anywhere, so they are copied before

@@ -213,6 +213,11 @@ def test_vmbus(run, machine, cpus):
                  '-device', 'hv-shutdown']).check()
 
 
+def test_global_interrupt_flag(run):
+    """What a hypervisor in an emulated machine relies on."""
+    run('gif', cpu='max,+svm', cpus=2).check()
+
+
 HOSTILE = pytest.mark.parametrize('machine,cpus', [
     ('pc', 1), ('q35', 2), ('q35', 8)])
 GOOD_AFTERWARDS = 'a second, well-behaved connection works afterwards'
