@@ -284,6 +284,20 @@ void run_on_wait(unsigned id)
     }
 }
 
+void run_on_others_start(void (*fn)(void *arg), void *arg)
+{
+    for (unsigned id = 1; id < cpu_count; id++) {
+        run_on_start(id, fn, arg);
+    }
+}
+
+void run_on_others_wait(void)
+{
+    for (unsigned id = 1; id < cpu_count; id++) {
+        run_on_wait(id);
+    }
+}
+
 void run_on(unsigned id, void (*fn)(void *arg), void *arg)
 {
     if (id == this_cpu()->id) {

@@ -100,6 +100,9 @@ void cpu_init(void);
 void run_on(unsigned id, void (*fn)(void *arg), void *arg);
 void run_on_start(unsigned id, void (*fn)(void *arg), void *arg);
 void run_on_wait(unsigned id);
+/* The same for all processors but 0, which is the caller. */
+void run_on_others_start(void (*fn)(void *arg), void *arg);
+void run_on_others_wait(void);
 /* Runs @fn; false if it ended in an exception, whose vector is then in
  * this_cpu()->fault_vector. */
 bool try_call(void (*fn)(void *arg), void *arg);

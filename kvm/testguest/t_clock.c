@@ -80,13 +80,9 @@ static void read_in_turn(void *arg)
 
 static void check_across_processors(void)
 {
-    for (unsigned i = 1; i < cpu_count; i++) {
-        run_on_start(i, read_in_turn, NULL);
-    }
+    run_on_others_start(read_in_turn, NULL);
     read_in_turn(NULL);
-    for (unsigned i = 1; i < cpu_count; i++) {
-        run_on_wait(i);
-    }
+    run_on_others_wait();
     tap(!shared.back, "time never goes backwards across processors",
         "%u reads did", shared.back);
 }

@@ -56,15 +56,11 @@ void test_gif(void)
     }
     wrmsr(MSR_EFER, rdmsr(MSR_EFER) | EFER_SVME);
     irq_set(HELD_VECTOR, NULL, true);
-    for (unsigned id = 1; id < cpu_count; id++) {
-        run_on_start(id, load_fpu_state, NULL);
-    }
+    run_on_others_start(load_fpu_state, NULL);
     for (round = 0; round < ROUNDS && hold_one(cpu); round++) {
     }
     stop = true;
-    for (unsigned id = 1; id < cpu_count; id++) {
-        run_on_wait(id);
-    }
+    run_on_others_wait();
     tap(round == ROUNDS, "interrupts are held back until the flag is set",
         "lost in round %u of %u", round, ROUNDS);
 }

@@ -368,13 +368,9 @@ static void post_at_random(void *arg)
 static void all_at_random(void)
 {
     hostile_connect();
-    for (unsigned cpu = 1; cpu < cpu_count; cpu++) {
-        run_on_start(cpu, post_at_random, NULL);
-    }
+    run_on_others_start(post_at_random, NULL);
     post_at_random(NULL);
-    for (unsigned cpu = 1; cpu < cpu_count; cpu++) {
-        run_on_wait(cpu);
-    }
+    run_on_others_wait();
     delay_us(20000);
     vb_drain();
 }

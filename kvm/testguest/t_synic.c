@@ -298,13 +298,9 @@ static void check_storm(void)
         hv_set_sint(cpu, MSG_SINT, MSG_VECTOR);
         testdev(MSG_CONN_CREATE, cpu, MSG_SINT, MSG_CONN + cpu);
     }
-    for (unsigned cpu = 1; cpu < cpu_count; cpu++) {
-        run_on_start(cpu, send_storm, NULL);
-    }
+    run_on_others_start(send_storm, NULL);
     send_storm(NULL);
-    for (unsigned cpu = 1; cpu < cpu_count; cpu++) {
-        run_on_wait(cpu);
-    }
+    run_on_others_wait();
     for (unsigned cpu = 0; cpu < cpu_count; cpu++) {
         wait_for(storm_taken[cpu] == STORM_MESSAGES, IRQ_TIMEOUT_US);
         missing += STORM_MESSAGES - storm_taken[cpu];
