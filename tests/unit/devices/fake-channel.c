@@ -47,6 +47,15 @@ void fake_close(VmbusChannel *chan)
     drop_packets(chan);
 }
 
+void fake_open_or_close(VmbusChannel *chan)
+{
+    if (chan->open) {
+        fake_close(chan);
+    } else {
+        fake_open(chan);
+    }
+}
+
 void fake_signal(VmbusChannel *chan)
 {
     if (chan->open) {
@@ -278,4 +287,10 @@ void fake_push_garbage(VmbusChannel *chan, GRand *rand)
         memcpy(data + sizeof(pipe), &header, sizeof(header));
     }
     fake_push(chan, type, data, len);
+}
+
+void fake_send_garbage(VmbusChannel *chan, GRand *rand)
+{
+    fake_push_garbage(chan, rand);
+    fake_signal(chan);
 }

@@ -33,6 +33,7 @@ void fake_init(VmbusChannel *chan, const VmbusChannelOps *ops, void *opaque);
 void fake_clear(VmbusChannel *chan);
 void fake_open(VmbusChannel *chan);
 void fake_close(VmbusChannel *chan);
+void fake_open_or_close(VmbusChannel *chan);
 void fake_signal(VmbusChannel *chan);
 /* What is in @from's rings goes to @to, as in a migration. */
 void fake_take_over(VmbusChannel *to, VmbusChannel *from);
@@ -64,5 +65,7 @@ void fake_answer_with(VmbusChannel *chan, const IcHeader *header,
 void fake_negotiate(VmbusChannel *chan, uint32_t framework, uint32_t message);
 /* Random packet: anything from noise to a nearly right answer. */
 void fake_push_garbage(VmbusChannel *chan, GRand *rand);
+/* Pushes it, and signals. */
+void fake_send_garbage(VmbusChannel *chan, GRand *rand);
 
 #endif

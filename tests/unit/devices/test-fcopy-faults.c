@@ -263,11 +263,7 @@ static void test_random(void)
     for (int i = 0; i < 100000; i++) {
         switch (g_rand_int_range(rand, 0, 64)) {
         case 0:
-            if (f.chan.open) {
-                fake_close(&f.chan);
-            } else {
-                fake_open(&f.chan);
-            }
+            fake_open_or_close(&f.chan);
             break;
         case 1 ... 4:
             vmbus_fcopy_info(f.fc, &info);
@@ -302,8 +298,7 @@ static void test_random(void)
                 g_rand_boolean(rand) ? VMBUS_RING_OK : VMBUS_RING_FULL;
             break;
         case 25 ... 26:
-            fake_push_garbage(&f.chan, rand);
-            fake_signal(&f.chan);
+            fake_send_garbage(&f.chan, rand);
             break;
         default:
             vmbus_fcopy_info(f.fc, &info);

@@ -486,8 +486,7 @@ static void test_random(void)
             }
             break;
         default:
-            fake_push_garbage(&f.chan, rand);
-            fake_signal(&f.chan);
+            fake_send_garbage(&f.chan, rand);
             break;
         }
         if (!f.chan.open) {

@@ -239,11 +239,7 @@ static void test_random(void)
     for (int i = 0; i < 60000; i++) {
         switch (g_rand_int_range(rand, 0, 40)) {
         case 0:
-            if (f.chan.open) {
-                fake_close(&f.chan);
-            } else {
-                fake_open(&f.chan);
-            }
+            fake_open_or_close(&f.chan);
             break;
         case 1 ... 3:
             if (f.state == VMBUS_KVP_NEGOTIATING && fake_pending(&f.chan)) {
@@ -263,8 +259,7 @@ static void test_random(void)
             vmbus_kvp_tick(f.kvp);
             break;
         default:
-            fake_push_garbage(&f.chan, rand);
-            fake_signal(&f.chan);
+            fake_send_garbage(&f.chan, rand);
             break;
         }
         vmbus_kvp_info(f.kvp, &info);

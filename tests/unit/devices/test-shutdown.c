@@ -432,11 +432,7 @@ static void test_random(void)
     for (int i = 0; i < 100000; i++) {
         switch (g_rand_int_range(rand, 0, 32)) {
         case 0:
-            if (f.chan.open) {
-                fake_close(&f.chan);
-            } else {
-                fake_open(&f.chan);
-            }
+            fake_open_or_close(&f.chan);
             break;
         case 1:
             if (f.state == VMBUS_SHUTDOWN_NEGOTIATING &&
@@ -456,8 +452,7 @@ static void test_random(void)
             }
             break;
         default:
-            fake_push_garbage(&f.chan, rand);
-            fake_signal(&f.chan);
+            fake_send_garbage(&f.chan, rand);
             break;
         }
         seen[f.state]++;

@@ -505,8 +505,7 @@ static void test_noise(Fixture *f, const void *data)
             }
             break;
         default:
-            fake_push_garbage(&f->chan, rand);
-            fake_signal(&f->chan);
+            fake_send_garbage(&f->chan, rand);
             break;
         }
         while (fake_pending(&f->chan) > 4) {

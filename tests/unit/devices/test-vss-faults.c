@@ -321,8 +321,7 @@ static void test_noise(VssFixture *f, const void *data)
         } else if (what == 5) {
             vmbus_vss_set_running(f->vss, g_rand_int_range(rand, 0, 4));
         } else if (what == 6) {
-            fake_push_garbage(&f->chan, rand);
-            fake_signal(&f->chan);
+            fake_send_garbage(&f->chan, rand);
         } else if (what < 14 && fake_pending(&f->chan)) {
             FakeMessage msg;
 
