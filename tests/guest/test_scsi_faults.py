@@ -9,8 +9,8 @@ import pytest
 
 from guestlib.deadline import SCALE, until
 from guestlib.fio import VERIFY, Fio, load_job, run_fio
-from guestlib.storage import (FULL, GUESTS, GUEST_IDS, MIB, adapter,
-                              adapter_on, add_node, check_end, disk,
+from guestlib.storage import (FULL, GUESTS, GUEST_IDS, MIB, Throttle,
+                              adapter, adapter_on, add_node, check_end, disk,
                               fio_options, guest_digest, host_disks, image,
                               new_disk, plugged, shared_guests, unplug,
                               wait_units)
@@ -173,26 +173,18 @@ def test_resets_at_work(guest, folder):
     after it has sent it (storvsc_do_io), and a reset waits for ever if one
     was answered in between (storvsc_wait_to_drain).
     """
-    def limit(iops):
-        guest.qmp.execute('qom-set', {
-            'path': '/objects/slow', 'property': 'limits',
-            'value': {'iops-total': iops}})
-
-    guest.qmp.execute('object-add', {'qom-type': 'throttle-group',
-                                     'id': 'slow'})
-    with plugged(guest, image(folder / 'disk'), top={
-            'driver': 'throttle', 'throttle-group': 'slow'}) as disk:
+    with Throttle(guest) as throttle, plugged(
+            guest, image(folder / 'disk'), top=throttle.node) as disk:
         load = Fio(guest, {'load': load_job(disk)}, 'load')
         # Each makes Linux wait for ten seconds.
         for number in range(ROUNDS // 2):
             wait_work(guest, disk, 200 * (number + 1))
-            limit(20)
+            throttle.set(**{'iops-total': 20})
             until(lambda: adapter(guest)['in-flight'] >= 16,
                   'requests under way')
             guest.run(f'sg_reset --host {disk}')
-            limit(0)
+            throttle.set(**{'iops-total': 0})
         load.stop()
-    guest.qmp.execute('object-del', {'id': 'slow'})
     check_end(guest)
 
 

@@ -15,9 +15,9 @@ import pytest
 from guestlib.fio import VERIFY, Fio, load_job, run_fio
 from guestlib.paths import program
 from guestlib.reservations import INVALID, WRITE_EXCLUSIVE, Initiator
-from guestlib.storage import (FULL, MIB, adapter, adapter_on, check_end,
-                              digest, fio_options, guest_digest, image,
-                              plugged, shared_guests)
+from guestlib.storage import (FULL, MIB, Throttle, adapter, adapter_on,
+                              check_end, digest, fio_options, guest_digest,
+                              image, plugged, shared_guests)
 
 K = 1024
 
@@ -326,12 +326,10 @@ def test_reservations_of_an_emulated_disk(guest, folder):
 def test_throttle(guest, folder):
     """A limit on the host is what the guest gets, no more and hardly less."""
     limit = 200
-    guest.qmp.execute('object-add', {
-        'qom-type': 'throttle-group', 'id': 'slow', 'limits': {
-            'iops-total': limit, 'iops-total-max': limit}})
+    limits = {'iops-total': limit, 'iops-total-max': limit}
     path = image(folder / 'disk', 16 * MIB)
-    with plugged(guest, path, top={'driver': 'throttle',
-                                   'throttle-group': 'slow'}) as disk:
+    with Throttle(guest, **limits) as throttle, plugged(
+            guest, path, top=throttle.node) as disk:
         start = time.monotonic()
         run_fio(guest, {'slow': {
             'filename': disk, 'rw': 'randwrite', 'bs': '4k', 'iodepth': 64,
@@ -339,5 +337,4 @@ def test_throttle(guest, folder):
         elapsed = time.monotonic() - start
     # 400 writes and 400 reads; the limit lets some pass at first.
     assert elapsed > (800 - 2 * limit) / limit, elapsed
-    guest.qmp.execute('object-del', {'id': 'slow'})
     check_end(guest)

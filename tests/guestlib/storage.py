@@ -161,6 +161,30 @@ def plugged(guest, path, top=None, node=None, **options):
     guest.qmp.execute('blockdev-del', {'node-name': name})
 
 
+class Throttle:
+    """A limit that plugged(top=throttle.node) puts a disk behind, with the
+    block; limits are those of QEMU's throttle-group."""
+
+    node = {'driver': 'throttle', 'throttle-group': 'slow'}
+
+    def __init__(self, guest, **limits):
+        self.qmp = guest.qmp
+        self.limits = limits
+
+    def __enter__(self):
+        self.qmp.execute('object-add', {
+            'qom-type': 'throttle-group', 'id': 'slow', 'limits': self.limits})
+        return self
+
+    def __exit__(self, kind, *rest):
+        if kind is None:
+            self.qmp.execute('object-del', {'id': 'slow'})
+
+    def set(self, **limits):
+        self.qmp.execute('qom-set', {'path': '/objects/slow',
+                                     'property': 'limits', 'value': limits})
+
+
 def digest(path, size=None):
     """Of the first bytes of a file."""
     with open(path, 'rb') as file:
