@@ -55,7 +55,9 @@ class Console:
     def panicked(self):
         """Whether the kernel that came up last has ended in a panic."""
         text = self.text()
-        return text.rfind(PANIC) > text.rfind(' up, Linux ')
+        booted = max((found.start() for found in re.finditer(BOOTED, text)),
+                     default=-1)
+        return text.rfind(PANIC) > booted
 
     def wait_for(self, pattern, timeout=BOOT_SECONDS, start=0):
         deadline = time.monotonic() + timeout
